@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Enum strings, the same in Python, C and JSON, and the translation of errors; also what the module tells of itself.
+#include <array>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "bind/bind.h"
+#include "fp8ref/cpu.h"
+#include "fp8ref/errors.h"
+
+namespace fp8ref::bind {
+namespace {
+
+template <class E, std::size_t N>
+E lookup(std::string_view kind, std::string_view name, const std::array<std::pair<std::string_view, E>, N>& table) {
+  for (const auto& [known, value] : table) {
+    if (known == name) return value;
+  }
+  std::string message = "unknown " + std::string(kind) + " '" + std::string(name) + "'; known:";
+  for (const auto& [known, value] : table) message += " " + std::string(known);
+  throw OpError(message);
+}
+
+template <class E, std::size_t N>
+using Table = std::array<std::pair<std::string_view, E>, N>;
+
+}  // namespace
+
+Overflow overflow_of(std::string_view name) {
+  static constexpr Table<Overflow, 2> table{{{"saturate", Overflow::saturate}, {"nan", Overflow::nan}}};
+  return lookup("overflow", name, table);
+}
+
+Accumulate accumulate_of(std::string_view name) {
+  static constexpr Table<Accumulate, 2> table{{{"exact", Accumulate::exact}, {"sm90_wgmma", Accumulate::sm90_wgmma}}};
+  return lookup("accumulate", name, table);
+}
+
+Epilogue epilogue_of(std::string_view name) {
+  static constexpr Table<Epilogue, 1> table{{{"a_b", Epilogue::a_b}}};
+  return lookup("epilogue", name, table);
+}
+
+OutDtype out_dtype_of(std::string_view name) {
+  static constexpr Table<OutDtype, 3> table{
+      {{"float32", OutDtype::float32}, {"bfloat16", OutDtype::bfloat16}, {"float16", OutDtype::float16}}};
+  return lookup("out_dtype", name, table);
+}
+
+Rule rule_of(std::string_view name) {
+  static constexpr Table<Rule, 5> table{{{"vllm.per_token", Rule::vllm_per_token},
+                                         {"vllm.per_tensor_static", Rule::vllm_per_tensor_static},
+                                         {"compressed_tensors.channel", Rule::compressed_tensors_channel},
+                                         {"compressed_tensors.tensor", Rule::compressed_tensors_tensor},
+                                         {"autofp8.per_tensor", Rule::autofp8_per_tensor}}};
+  return lookup("rule", name, table);
+}
+
+Mask mask_of(std::string_view name) {
+  static constexpr Table<Mask, 2> table{{{"causal", Mask::causal}, {"full", Mask::full}}};
+  return lookup("mask", name, table);
+}
+
+void register_errors() {
+  nb::register_exception_translator(
+      [](const std::exception_ptr& pointer, void*) {
+        auto raise = [](const char* name, const std::exception& error) {
+          nb::object type = nb::module_::import_("fp8ref.errors").attr(name);
+          PyErr_SetString(type.ptr(), error.what());
+        };
+        try {
+          std::rethrow_exception(pointer);
+        } catch (const UnsupportedError& error) {
+          raise("UnsupportedError", error);
+        } catch (const CheckpointError& error) {
+          raise("CheckpointError", error);
+        } catch (const OpError& error) {
+          raise("OpError", error);
+        } catch (const Error& error) {
+          raise("Fp8RefError", error);
+        }
+      },
+      nullptr);
+}
+
+}  // namespace fp8ref::bind
+
+void bind_policies(nanobind::module_& m) {
+  m.def("set_threads", &fp8ref::cpu::set_threads, nanobind::arg("n"));
+  m.def("threads", &fp8ref::cpu::threads);
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations over arrays on the CPU. Row-major, contiguous unless a stride is given; shapes as in spec/<stem>.md.
+// No result depends on the number of threads or on the instruction set. Every entry sets the floating-point environment
+// of the contract (round to nearest even, no flush to zero) for its threads and restores the caller's.
+// Pointers to bf16 and e4m3 data need no alignment beyond that of their type. Shapes are checked by the callers in this
+// library (bindings, Llama); sizes of zero are allowed everywhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fp8ref/platform.h"
+
+namespace fp8ref::cpu {
+
+/// Threads used by every operation of the process; n <= 0 means all cores. Not to be called while an operation runs.
+void set_threads(int n);
+int threads();
+
+// ---- e4m3 -----------------------------------------------------------------------------------------------------------
+// T: float, double, bf16, fp16
+template <class T>
+void encode(const T* x, std::size_t n, Overflow overflow, e4m3* codes);
+void decode(const e4m3* codes, std::size_t n, float* x);
+
+// ---- quantize -------------------------------------------------------------------------------------------------------
+// x: (rows, cols), T: float, bf16, fp16. scale: (rows) for per-token and channel rules, one value for tensor rules;
+// written by dynamic rules, read by vllm_per_tensor_static.
+template <class T>
+void quantize(const T* x, std::int64_t rows, std::int64_t cols, Rule rule, e4m3* codes, float* scale);
+/// out[i][j] = RN_out(RN32(code * scale)); scale_row_stride 0 (one scale) or 1 (one per row).
+void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const float* scale, std::int64_t scale_row_stride,
+                OutDtype out_dtype, void* out);
+
+// ---- scaled_mm ------------------------------------------------------------------------------------------------------
+struct ScaleView {
+  const float* data;
+  std::int64_t stride;  // 0: one scale for all rows; 1: one per row
+};
+struct ScaledMmArgs {
+  const e4m3* a;  // (m, k)
+  const e4m3* b;  // (n, k)
+  std::int64_t m, n, k;
+  ScaleView a_scale, b_scale;
+  const float* bias;  // (n) or nullptr
+  Accumulate accumulate;
+  Epilogue epilogue;
+  OutDtype out_dtype;
+  void* out;  // (m, n)
+};
+void scaled_mm(const ScaledMmArgs& args);
+
+// ---- linear ---------------------------------------------------------------------------------------------------------
+/// What the certificate needs of one row of weights (spec/linear.md); computed once per weight where it is kept.
+struct RowFacts {
+  double norm;        // an upper bound of the Euclidean norm of the finite row
+  int low_exponent;   // every element is a multiple of 2^low_exponent
+  bool finite;        // no NaN, no infinity
+};
+void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts* facts);
+/// out (m, n) = RNbf(RN32(x . w (+ bias))); w_facts: n entries, or nullptr to have them computed.
+void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
+            const RowFacts* w_facts, bf16* out);
+
+// ---- rmsnorm --------------------------------------------------------------------------------------------------------
+/// weight may be nullptr (the weightless form). eps > 0.
+void rmsnorm(const bf16* x, const bf16* weight, std::int64_t rows, std::int64_t cols, float eps, bf16* out);
+
+// ---- rope -----------------------------------------------------------------------------------------------------------
+struct RopeScaling {  // llama3
+  double factor, low_freq_factor, high_freq_factor, original_max_position_embeddings;
+};
+/// inv: (head_dim / 2); scaling may be nullptr (default).
+void rope_frequencies(std::int64_t head_dim, double base, const RopeScaling* scaling, float* inv);
+/// cos, sin: (count, half) from positions (count) and inv (half), correctly rounded to fp32.
+void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos, float* sin);
+/// x, out: (tokens, heads, 2 * half); rotate-half with the table rounded to bf16. out may equal x.
+void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin, bf16* out);
+
+// ---- attention ------------------------------------------------------------------------------------------------------
+struct AttentionArgs {
+  const bf16* q;  // (q_len, q_heads, head_dim)
+  const bf16* k;  // (kv_len, kv_heads, head_dim); token stride below
+  const bf16* v;  // the same
+  std::int64_t q_len, kv_len, q_heads, kv_heads, head_dim;
+  float log2e_scale;  // c = RN32(log2(e) * scale)
+  Mask mask;          // causal: query i sees keys 0 .. kv_len - q_len + i
+  bf16* out;          // (q_len, q_heads, head_dim)
+};
+/// c = RN32(log2(e) * head_dim^-0.5), the default scale.
+float attention_log2e_scale(std::int64_t head_dim);
+/// c = RN32(log2(e) * scale) for a scale given as a double.
+float attention_log2e_scale(double scale);
+void attention(const AttentionArgs& args);
+
+// ---- silu_mul, residual, sample -------------------------------------------------------------------------------------
+void silu_mul(const bf16* gate, const bf16* up, std::size_t n, bf16* out);
+void residual(const bf16* x, const bf16* y, std::size_t n, bf16* out);
+/// Greedy: ids[r] = the top-1 of logits[r] as spec/sample.md orders them.
+void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids);
+
+}  // namespace fp8ref::cpu

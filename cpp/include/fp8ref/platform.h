@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the scalar headers need from the compiler: host and device inlining, and bit casts that work in both.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__CUDACC__)
+#define FP8REF_HD __host__ __device__ inline
+#else
+#define FP8REF_HD inline
+#endif
+
+namespace fp8ref {
+
+/// Bit patterns with a type of their own, so that a code is never taken for a number.
+struct e4m3 {
+  std::uint8_t bits;
+};
+struct bf16 {
+  std::uint16_t bits;
+};
+struct fp16 {
+  std::uint16_t bits;
+};
+
+/// std::bit_cast for host and device (C++20's is host only under nvcc).
+template <class To, class From>
+FP8REF_HD To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+// Policies. The names are the enum strings of spec/ops.toml's pages, of Python and of JSON.
+enum class Overflow { saturate, nan };
+enum class Accumulate { exact, sm90_wgmma };
+enum class Epilogue { a_b };
+enum class OutDtype { float32, bfloat16, float16 };
+enum class Rule {
+  vllm_per_token,
+  vllm_per_tensor_static,
+  compressed_tensors_channel,
+  compressed_tensors_tensor,
+  autofp8_per_tensor,
+};
+enum class Mask { causal, full };
+
+}  // namespace fp8ref
