@@ -15,7 +15,10 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OpError
+
 Array = NDArray[Any]
+_HALF_ULP, _SMALLEST_NORMAL = 2.0**-54, 2.0**-1022
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,19 @@ FORMATS = {
 }
 
 
+def check_environment(op: str) -> None:
+    """Refuse to compute where the processor does not round to nearest or flushes subnormals. [ROUND-ENV]
+
+    numpy has no way to set the floating-point environment, so a golden function checks it at its entry; the C++
+    backend sets and restores it. Such an environment comes from fesetround, ``torch.set_flush_denormal(True)`` or a
+    library built with -ffast-math.
+    """
+    nearest = 1.0 + _HALF_ULP == 1.0 and 1.0 - _HALF_ULP == 1.0
+    gradual = (_SMALLEST_NORMAL * 0.5) * 2.0**60 == 2.0**-963
+    if not (nearest and gradual):
+        raise OpError(f"{op}: the floating-point environment must round to nearest and keep subnormals")
+
+
 def round_values(x: Array, fmt: Format) -> NDArray[np.float64]:
     """Round float64 values to the grid of ``fmt`` with an unbounded exponent above; NaN, infinities and zeros stay.
 
@@ -60,6 +76,20 @@ def round_values(x: Array, fmt: Format) -> NDArray[np.float64]:
         return np.asarray(np.ldexp(np.rint(scaled), quantum))
 
 
+def widen(x: Array) -> NDArray[np.float32]:
+    """Float32 values of float32, float16 or bfloat16 ones, exactly (signalling NaNs do not warn)."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(x).astype(np.float32)
+
+
+def _cut_to_bfloat16(x: NDArray[np.float32]) -> Array:
+    """Round float32 to bfloat16: cut the low 16 bits after adding half a unit (less one where the kept bit is even)."""
+    bits = x.view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    rounded = np.where(np.isnan(x), np.uint32(0x7FC00000), rounded)  # a NaN's payload could carry into the sign
+    return np.asarray(rounded >> np.uint32(16), np.uint16).view(ml_dtypes.bfloat16)
+
+
 def round_to(x: Array, name: str) -> Array:
     """Round float64 (or narrower) values once to the format ``name``; IEEE overflow to infinity. [ROUND-NEAREST]
 
@@ -70,9 +100,13 @@ def round_to(x: Array, name: str) -> Array:
     if name == "float8_e4m3fn":
         raise ValueError("E4M3 overflow is a policy: use e4m3.encode")
     x = np.asarray(x)
-    if name == "float32":
+    if name == "float32" or x.dtype.itemsize < 8:
         with np.errstate(over="ignore", invalid="ignore"):
-            out: Array = x.astype(np.float32)  # one IEEE rounding
+            out: Array = x.astype(np.float32)  # one IEEE rounding; exact from the narrower formats
+            if name == "float16":
+                out = out.astype(np.float16)  # one IEEE rounding
+        if name == "bfloat16":
+            out = _cut_to_bfloat16(out)
     else:
         values = round_values(x, fmt)
         values = np.where(np.abs(values) > fmt.largest, np.copysign(np.inf, values), values)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bfloat16 operation, one rounding: the steps that rmsnorm, rope, silu_mul and residual are made of.
+
+Arguments are arrays whose values are bfloat16 numbers, whatever the dtype that holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._round import Array, round_to
+
+
+def add(x: Any, y: Any) -> Array:
+    """RNbf(x + y). [ROUND-ONCE]
+
+    Rounding to float32 on the way changes nothing: a sum that this rounds has one term below 2**-16 of the other, so it
+    lies that near to a bfloat16 number and far from any midpoint; and a sum in the subnormal range is exact.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return round_to(np.asarray(x, np.float32) + np.asarray(y, np.float32), "bfloat16")
+
+
+def multiply(x: Any, y: Any) -> Array:
+    """RNbf(x * y). [ROUND-ONCE]
+
+    The product has 16 bits, so float64 holds it exactly. Float32 does not: it would round products in its subnormal
+    range, and the result would be rounded twice.
+    """
+    with np.errstate(invalid="ignore"):
+        return round_to(np.asarray(x, np.float64) * np.asarray(y, np.float64), "bfloat16")

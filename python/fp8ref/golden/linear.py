@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bf16 linear layer: RNbf(RN32(exact dot product + bias)). spec/linear.md"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._args import BFLOAT16, Array, bf16_array, bias_vector, fail
+from ._exact import (
+    Rows,
+    certify,
+    dots,
+    exact_add,
+    exact_dot,
+    exact_pairs,
+    exact_sum,
+    prepare,
+    round_exact,
+    round_odd,
+    two_sum,
+)
+from ._round import check_environment, round_to, widen
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+OP = "linear"
+OUTPUTS = 1 << 17  # outputs worked on at once, so that temporaries stay in cache
+WEIGHTS = 1 << 22  # weights prepared at once
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Weights kept for many calls of :func:`linear`: float64, with what the exactness test and certificate need."""
+
+    rows: Rows  # (N, K); rows that hold NaN or Inf are zeros here
+    special: NDArray[np.intp]  # the indices of those rows ...
+    values: Float64  # ... and their true values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        n, k = self.rows.values.shape
+        return n, k
+
+
+def operand(weight: Any) -> Operand:
+    """Widen weights once; :func:`linear` takes the result in place of ``weight``, with the same bits.
+
+    Args:
+        weight: (N, K) bfloat16.
+
+    Raises:
+        OpError: wrong dtype or number of dimensions.
+
+    Example:
+        >>> import numpy as np, ml_dtypes
+        >>> kept = operand(np.ones((1, 2), ml_dtypes.bfloat16))
+        >>> linear(np.ones((1, 2), ml_dtypes.bfloat16), kept).tolist()
+        [[2.0]]
+    """
+    check_environment(OP)
+    return _widened(bf16_array(OP, "weight", weight, 2))
+
+
+def _widened(x: Array) -> Operand:
+    values = np.asarray(widen(x), np.float64)
+    special = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    kept = values[special]
+    values[special] = 0.0
+    return Operand(prepare(values), special, kept)
+
+
+def _tail(sums: Float64, bias: Float32 | None) -> Array:
+    """RNbf(RN32(sum + bias)) of an exact sum: the addition and RN32 are one rounding. [LINEAR-ROUND], [LINEAR-BIAS]"""
+    total = sums if bias is None else round_odd(*two_sum(sums, bias))
+    return round_to(round_to(total, "float32"), "bfloat16")
+
+
+def _exactly(x: Float64, weight: Float64, bias: Float32 | None) -> Array:
+    """One output in integers. [LINEAR-CERTIFY]"""
+    total = exact_dot(x, weight)
+    if bias is not None:
+        total = exact_add(total, exact_sum(bias))
+    return round_to(round_exact(*total, "float32"), "bfloat16")
+
+
+def _finite(x: Rows, weight: Rows, bias: Float32 | None) -> Array:
+    """All outputs of finite rows: certificate, else exactness test, else integers. [LINEAR-CERTIFY]"""
+    sums, error = dots(x, weight)
+    out, certain = certify(sums - error, sums + error, lambda s: _tail(s, bias))
+    i, j = np.nonzero(~certain)
+    exact = exact_pairs(x, weight, i, j)
+    out[i[exact], j[exact]] = _tail(sums[i[exact], j[exact]], None if bias is None else bias[j[exact]])
+    for row, column in zip(i[~exact].tolist(), j[~exact].tolist(), strict=True):
+        offset = None if bias is None else bias[column]
+        out[row, column] = _exactly(x.values[row], weight.values[column], offset)
+    return out
+
+
+def _special(row: Float64, others: Float64, bias: Float32 | None) -> Array:
+    """A row that holds NaN or Inf against many rows: each sum has a NaN or infinite term. [LINEAR-SPECIAL]
+
+    So IEEE addition in any order gives the result: NaN from a NaN, from Inf * 0 or from both infinities; else Inf.
+    Float64 cannot overflow on the way, and the BLAS, which may skip zeros, has no part in it.
+    """
+    with np.errstate(invalid="ignore"):
+        sums = (row * others).sum(axis=1)
+        return round_to(sums if bias is None else sums + bias, "bfloat16")
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Array:
+    """``x @ weight.T + bias`` in bfloat16, each output correctly rounded. [LINEAR-ROUND]
+
+    Args:
+        x: (M, K) bfloat16.
+        weight: (N, K) bfloat16, as ``nn.Linear`` stores it, or what :func:`operand` made of it.
+        bias: (N,) bfloat16, float16 or float32, or None.
+
+    Returns:
+        (M, N) bfloat16: the exact real ``sum_k x[m, k] * weight[n, k] + bias[n]``, rounded to float32 and that to
+        bfloat16.
+
+    Raises:
+        OpError: wrong dtypes or shapes.
+
+    Example:
+        >>> import numpy as np, ml_dtypes
+        >>> x = np.array([[1.0, 2.0]], ml_dtypes.bfloat16)
+        >>> linear(x, x, bias=np.array([0.5], np.float32)).tolist()
+        [[5.5]]
+    """
+    check_environment(OP)
+    left = _widened(bf16_array(OP, "x", x, 2))
+    shape = weight.shape if isinstance(weight, Operand) else bf16_array(OP, "weight", weight, 2).shape
+    (m, k), n = left.shape, shape[0]
+    if shape[1] != k:
+        raise fail(OP, f"x {left.shape} and weight {shape} must have the same K, as (M, K) and (N, K)")
+    offset = bias_vector(OP, bias, n)
+    out = np.empty((m, n), BFLOAT16)
+    step = n if isinstance(weight, Operand) else max(1, WEIGHTS // max(k, 1))
+    for start in range(0, n, step or 1):
+        part = slice(start, start + step)
+        right = weight if isinstance(weight, Operand) else _widened(np.asarray(weight)[part])
+        out[:, part] = _product(left, right, None if offset is None else offset[part])
+    return out
+
+
+def _product(x: Operand, weight: Operand, bias: Float32 | None) -> Array:
+    """All outputs for prepared operands, in blocks; then the rows and columns with NaN or Inf again."""
+    (m, _), (n, _) = x.shape, weight.shape
+    out = np.empty((m, n), BFLOAT16)
+    tall = 1 << 10
+    wide = max(64, OUTPUTS // max(1, min(m, tall)))
+    for row in range(0, m, tall):
+        some = x.rows.part(row, row + tall)
+        for column in range(0, n, wide):
+            part = slice(column, column + wide)
+            offset = None if bias is None else bias[part]
+            out[row : row + tall, part] = _finite(some, weight.rows.part(column, column + wide), offset)
+    for index, row_values in zip(x.special, x.values, strict=True):
+        out[index] = _special(row_values, weight.rows.values, bias)
+    for index, row_values in zip(weight.special, weight.values, strict=True):
+        out[:, index] = _special(row_values, _restored(x), None if bias is None else bias[index])
+    return out
+
+
+def _restored(x: Operand) -> Float64:
+    """The true values of all rows."""
+    if not x.special.size:
+        return x.rows.values
+    values = x.rows.values.copy()
+    values[x.special] = x.values
+    return values

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotary position embedding: frequencies, the table of cosines and sines, the rotation. See spec/rope.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._args import bf16_array, describe, fail, float32_array
+from ._bf16 import add, multiply
+from ._decide import Bounds, Compare, by_enclosure, cos_sin, settle, sign
+from ._round import Array, check_environment, round_to, widen
+
+POSITIONS = 1 << 24  # a position below this is a float32 number
+TWO_PI = np.float32(6.283185307179586)  # RN32(2 pi), bits 0x40C90FDB
+SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+
+Float32 = NDArray[np.float32]
+
+
+def rope_frequencies(head_dim: int, base: float, scaling: Mapping[str, float] | None = None) -> Float32:
+    """The angle per position of each pair of a head, in radians. [ROPE-FREQUENCIES]
+
+    Args:
+        head_dim: even, >= 2.
+        base: ``rope_theta``, a finite number > 0, taken exactly.
+        scaling: None, or the four numbers of llama3 scaling: factor, low_freq_factor, high_freq_factor,
+            original_max_position_embeddings; each is rounded to float32 first, and must then be positive and finite.
+            Other keys are ignored.
+
+    Returns:
+        float32, shape (head_dim // 2,).
+
+    Raises:
+        OpError: an odd head_dim, or a number that is not finite or not positive.
+
+    Source: transformers ``ROPE_INIT_FUNCTIONS["default"]`` and ``["llama3"]``; the power is correctly rounded here.
+
+    Example:
+        >>> import fp8ref
+        >>> fp8ref.rope_frequencies(4, 10000.0).tolist()
+        [1.0, 0.009999999776482582]
+    """
+    check_environment("rope_frequencies")
+    if not isinstance(head_dim, (int, np.integer)) or head_dim < 2 or head_dim % 2:
+        raise fail("rope_frequencies", f"head_dim must be an even number >= 2, got {head_dim!r}")
+    powers = settle(*_powers(int(head_dim), _positive("base", base, np.float64)))
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        inverse = np.float32(1.0) / powers
+        return inverse if scaling is None else _llama3(inverse, scaling)
+
+
+def _positive(name: str, value: Any, dtype: type[np.floating[Any]]) -> Any:
+    """``value`` rounded to ``dtype``, where it must be positive and finite. [ROPE-ARGUMENTS]"""
+    try:
+        with np.errstate(over="ignore"):
+            number = dtype(value)
+    except (TypeError, ValueError, OverflowError):
+        number = dtype(np.nan)
+    if not 0.0 < number < np.inf:
+        raise fail("rope_frequencies", f"{name} must be a positive finite number, got {value!r}")
+    return number
+
+
+def _powers(head_dim: int, base: float) -> tuple[NDArray[np.float64], float, Any]:
+    """base^(2i/head_dim): float64 approximations, their error, and the comparison with m by m^q against base^p."""
+    exponents = [Fraction(2 * i, head_dim) for i in range(head_dim // 2)]
+    # The rounding of the exponent e costs |e ln(base)| 2**-53 < 710 * 2**-53, the power itself a few units.
+    approximation = np.power(base, np.array([float(e) for e in exponents]))
+
+    def real(i: int) -> Compare:
+        p, q = exponents[i].numerator, exponents[i].denominator
+        target = Fraction(base) ** p
+        return lambda m: sign(target - m**q)
+
+    return approximation, 2.0**-42, real
+
+
+def _llama3(inverse: Float32, scaling: Mapping[str, float]) -> Float32:
+    """The frequencies of Llama 3.1 and later; each operation rounds to float32. [ROPE-LLAMA3]"""
+    missing = [key for key in SCALING if key not in scaling]
+    if missing:
+        raise fail("rope_frequencies", f"scaling lacks {', '.join(missing)}")
+    factor, low, high, original = (_positive(key, scaling[key], np.float32) for key in SCALING)
+    one = np.float32(1.0)
+    wavelength = (one / inverse) * TWO_PI
+    smooth = ((one / wavelength) * original - low) / (high - low)
+    between = ((one - smooth) * inverse) / factor + smooth * inverse
+    if low == high:
+        between = inverse  # there is nothing between
+    short, long = wavelength < original / high, wavelength > original / low
+    return np.where(long, inverse / factor, np.where(short, inverse, between))
+
+
+def rope_table(positions: Any, frequencies: Any) -> tuple[Float32, Float32]:
+    """Cosines and sines of position * frequency, correctly rounded. [ROPE-TABLE]
+
+    Args:
+        positions: integers in [0, 2**24), shape (T,).
+        frequencies: float32, shape (head_dim // 2,).
+
+    Returns:
+        (cos, sin), each float32 of shape (T, head_dim // 2): RN32 of the cosine and sine of the real number
+        RN32(position * frequency), in radians. An infinite or NaN angle gives NaN.
+
+    Raises:
+        OpError: positions that are no such integers, or frequencies of another dtype or shape.
+
+    Source: transformers ``LlamaRotaryEmbedding.forward``; the functions are correctly rounded here.
+
+    Example:
+        >>> import numpy as np, fp8ref
+        >>> cos, sin = fp8ref.rope_table([0, 1], np.ones(1, np.float32))
+        >>> cos.tolist(), sin.tolist()
+        ([[1.0], [0.5403022766113281]], [[0.0], [0.8414709568023682]])
+    """
+    check_environment("rope_table")
+    index = np.asarray(positions)
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise fail("rope_table", f"positions must be integers of shape (T,), got {describe(index)}")
+    if index.size and (index.min() < 0 or index.max() >= POSITIONS):
+        raise fail("rope_table", f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
+    inverse = float32_array("rope_table", "frequencies", frequencies, 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        angle = np.multiply.outer(index.astype(np.float32), inverse)  # RN32
+    return _cos_and_sin(angle)
+
+
+def _cos_and_sin(angle: Float32) -> tuple[Float32, Float32]:
+    """RN32 of cosine and sine. Of an angle other than 0 both are irrational, so no value is a midpoint. [ROPE-TABLE]"""
+    x = np.where(np.isfinite(angle), angle.astype(np.float64), np.nan).ravel()
+    results = []
+    for which, approximation in enumerate((np.cos(x), np.sin(x))):
+        # 32 units of slack: numpy's cosine and sine claim 1, vector libraries 4.
+        size = settle(np.abs(approximation), 2.0**-48, _comparison(x, which))
+        results.append(np.copysign(size, approximation).astype(np.float32).reshape(angle.shape))
+    return results[0], results[1]
+
+
+def _comparison(x: NDArray[np.float64], which: int) -> Callable[[int], Compare]:
+    """For an index, the comparison of |cos(x)| (which = 0) or |sin(x)| (which = 1) with midpoints."""
+
+    def real(i: int) -> Compare:
+        def magnitude(bits: int) -> Bounds:
+            low, high = cos_sin(Fraction(abs(float(x[i]))), bits)[which]
+            return (-high, -low) if high < 0 else (low, high)
+
+        return by_enclosure(magnitude)
+
+    return real
+
+
+def rope(x: Any, cos: Any, sin: Any) -> Array:
+    """Rotates the pairs (x[i], x[i + d/2]) of every head by its token's angles. [ROPE-ROTATE]
+
+    Args:
+        x: bfloat16, shape (T, heads, d), d even.
+        cos, sin: float32, shape (T, d // 2), from :func:`rope_table`; rounded to bfloat16 here.
+
+    Returns:
+        bfloat16, shape (T, heads, d). Every product and every sum is rounded to bfloat16.
+
+    Raises:
+        OpError: a wrong dtype or shape.
+
+    Source: transformers ``apply_rotary_pos_emb`` (rotate-half) in bfloat16.
+
+    Example:
+        >>> import ml_dtypes, numpy as np, fp8ref
+        >>> x = np.array([[[1.0, 2.0]]], ml_dtypes.bfloat16)
+        >>> fp8ref.rope(x, *fp8ref.rope_table([1], np.ones(1, np.float32))).astype(float).tolist()
+        [[[-1.140625, 1.921875]]]
+    """
+    check_environment("rope")
+    x = bf16_array("rope", "x", x, 3)
+    tokens, _, d = x.shape
+    tables = []
+    for name, table in (("cos", cos), ("sin", sin)):
+        array = float32_array("rope", name, table, 2)
+        if d % 2 or array.shape != (tokens, d // 2):
+            raise fail("rope", f"x {x.shape} needs {name} of shape (T, d // 2) with d even, got {describe(array)}")
+        tables.append(widen(round_to(array, "bfloat16"))[:, None, :])
+    c, s = tables
+    values = widen(x)
+    first, second = values[..., : d // 2], values[..., d // 2 :]
+    turned = add(multiply(first, c), -multiply(second, s)), add(multiply(second, c), multiply(first, s))
+    return np.concatenate(turned, axis=-1)

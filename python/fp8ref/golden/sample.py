@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of the next token from logits. See spec/sample.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._args import BFLOAT16, describe, fail
+
+
+def sample(logits: Any) -> NDArray[np.int64]:
+    """The greedy choice: the index of the largest logit of each row. [SAMPLE-GREEDY]
+
+    Args:
+        logits: float32 or bfloat16, shape (..., vocabulary), vocabulary >= 1.
+
+    Returns:
+        int64, shape (...). A NaN counts as larger than every number, -0 equals +0, and of equal logits the lowest
+        index wins. [SAMPLE-ORDER]
+
+    Raises:
+        OpError: wrong dtype, no dimension, or an empty vocabulary.
+
+    Source: ``torch.argmax`` on the CPU, as greedy search in transformers uses it.
+
+    Example:
+        >>> import numpy as np, fp8ref
+        >>> fp8ref.sample(np.array([[-0.0, 0.0], [1.0, np.nan]], np.float32)).tolist()
+        [0, 1]
+    """
+    array = np.asarray(logits)
+    if array.dtype not in (np.dtype(np.float32), BFLOAT16):
+        raise fail("sample", f"logits must be float32 or bfloat16, got {describe(array)}")
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise fail("sample", f"logits must have shape (..., vocabulary) with vocabulary >= 1, got {describe(array)}")
+    values = array.astype(np.float32)
+    nan = np.isnan(values)
+    largest = np.argmax(np.where(nan, -np.inf, values), axis=-1)  # the first of equals, and -0 == +0
+    return np.asarray(np.where(nan.any(axis=-1), np.argmax(nan, axis=-1), largest), np.int64)

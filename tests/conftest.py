@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings shared by all tests: hypothesis without deadlines, and without chance where CI is set."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# The witness is slow on purpose, so neither an example's time nor slow generation says anything.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("default", max_examples=60, **_COMMON)
+settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)
+settings.load_profile("ci" if os.environ.get("CI") else "default")

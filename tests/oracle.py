@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public functions of fp8ref, computed by the witness: the arrays become Python ints and back, no more.
+
+Whatever a test compares with fp8ref's functions, it gets here: `oracle.scaled_mm(**arguments)` takes the arguments of
+`fp8ref.scaled_mm`. `expected(case)` remembers the answer to a case of `inputs`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from bits import BF16, E4M3, from_bits, pattern
+from witness import attention as _attention
+from witness import e4m3 as _e4m3
+from witness import formats
+from witness import linear as _linear
+from witness import quantize as _quantize
+from witness import residual as _residual
+from witness import rmsnorm as _rmsnorm
+from witness import rope as _rope
+from witness import sample as _sample
+from witness import scaled_mm as _scaled_mm
+from witness import silu_mul as _silu_mul
+
+from inputs.case import Case
+
+
+def format_of(array: Any) -> formats.Format:
+    """The witness's format of an array's dtype."""
+    return formats.FORMATS[np.asarray(array).dtype.name]
+
+
+def encode(x: np.ndarray, overflow: str = "saturate") -> np.ndarray:
+    fmt = format_of(x)
+    codes = [_e4m3.encode(bits, fmt, overflow) for bits in pattern(x).ravel().tolist()]
+    return from_bits(codes, E4M3).reshape(x.shape)
+
+
+def decode(codes: np.ndarray) -> np.ndarray:
+    return from_bits([_e4m3.decode(c) for c in pattern(codes).ravel().tolist()], np.float32).reshape(codes.shape)
+
+
+def quantize(x: np.ndarray, rule: str, scale: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    rows = pattern(x).reshape(-1, x.shape[-1]) if x.size else pattern(x)
+    given = None if scale is None else int(pattern(np.float32(scale)))
+    codes, scales = _quantize.quantize(rows.tolist(), format_of(x), rule, given)
+    scales = [[s] for s in scales] if isinstance(scales, list) else scales
+    return from_bits(codes, E4M3).reshape(x.shape), from_bits(scales, np.float32)
+
+
+def dequantize(codes: np.ndarray, scale: Any, out_dtype: str = "bfloat16") -> np.ndarray:
+    bits = pattern(np.asarray(scale, dtype=np.float32))
+    scales = bits.ravel().tolist() if bits.size == len(codes) and bits.ndim == 2 else int(bits.ravel()[0])
+    out = _quantize.dequantize(pattern(codes).tolist(), scales, formats.FORMATS[out_dtype])
+    return _array(out, out_dtype, codes.shape)
+
+
+def scaled_mm(
+    a: np.ndarray,
+    b: np.ndarray,
+    a_scale: Any,
+    b_scale: Any,
+    bias: np.ndarray | None = None,
+    out_dtype: str = "bfloat16",
+    accumulate: str = "exact",
+    epilogue: str = "a_b",
+) -> np.ndarray:
+    assert epilogue == "a_b"
+    row_scales, column_scales = (pattern(np.asarray(s, dtype=np.float32)).ravel().tolist() for s in (a_scale, b_scale))
+    biases = None if bias is None else pattern(bias).tolist()
+    bias_format = formats.FP32 if bias is None else format_of(bias)
+    a_rows, b_rows = pattern(a).tolist(), pattern(b).tolist()
+    out = formats.FORMATS[out_dtype]
+    rows = _scaled_mm.scaled_mm(a_rows, b_rows, row_scales, column_scales, biases, bias_format, out, accumulate)
+    return _array(rows, out_dtype, (len(a), len(b)))
+
+
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    biases = None if bias is None else pattern(bias).tolist()
+    bias_format = formats.BF16 if bias is None else format_of(bias)
+    rows = _linear.linear(pattern(x).tolist(), pattern(weight).tolist(), biases, bias_format)
+    return _array(rows, "bfloat16", (len(x), len(weight)))
+
+
+def rmsnorm(x: np.ndarray, weight: np.ndarray | None, eps: float) -> np.ndarray:
+    weights = None if weight is None else pattern(weight).tolist()
+    rows = [_rmsnorm.rmsnorm(row, weights, eps) for row in pattern(x).reshape(-1, x.shape[-1]).tolist()]
+    return _array(rows, "bfloat16", x.shape)
+
+
+def rope_frequencies(head_dim: int, base: float, scaling: dict[str, float] | None = None) -> np.ndarray:
+    return from_bits(_rope.rope_frequencies(head_dim, base, scaling), np.float32)
+
+
+def rope_table(positions: Any, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    positions = [int(p) for p in positions]
+    tables = _rope.rope_table(positions, pattern(frequencies).tolist())
+    return tuple(_array(t, "float32", (len(positions), len(frequencies))) for t in tables)
+
+
+def rope(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
+    tables = zip(pattern(x).tolist(), pattern(cos).tolist(), pattern(sin).tolist(), strict=True)
+    return _array([[_rope.rotate(head, c, s) for head in heads] for heads, c, s in tables], "bfloat16", x.shape)
+
+
+def attention(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float | None = None, mask: str = "causal"
+) -> np.ndarray:
+    rows = _attention.attention(pattern(q).tolist(), pattern(k).tolist(), pattern(v).tolist(), scale, mask)
+    return _array(rows, "bfloat16", q.shape)
+
+
+def silu_mul(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    return _pairwise(_silu_mul.silu_mul, gate, up)
+
+
+def residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return _pairwise(_residual.residual, x, y)
+
+
+def sample(logits: np.ndarray) -> np.ndarray:
+    fmt, rows = format_of(logits), pattern(logits).reshape(-1, logits.shape[-1]).tolist()
+    return np.array([_sample.sample(row, fmt) for row in rows], dtype=np.int64).reshape(logits.shape[:-1])
+
+
+def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    pairs = zip(pattern(x).ravel().tolist(), pattern(y).ravel().tolist(), strict=True)
+    return _array([operation(a, b) for a, b in pairs], "bfloat16", x.shape)
+
+
+def _array(bits: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    return from_bits(bits, BF16 if dtype == "bfloat16" else dtype).reshape(shape)
+
+
+@cache
+def expected(case: Case) -> Any:
+    """The witness's answer to a case, computed once in a test run."""
+    return globals()[case.function](**case.arguments)

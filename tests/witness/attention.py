@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention: exact sums of weights of eight significant bits, one rounding at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+
+import mpmath
+
+from .arithmetic import dot, is_number, multiply, total, via_fp32
+from .formats import BF16, FP32, INFINITY, Format, Value, decode, dyadic, encode, encode_real
+
+Heads = Sequence[Sequence[Sequence[int]]]
+
+_EIGHT_BITS = Format("weight", 8, 7)  # only its significand matters: the weights given to it lie in [1, 2)
+
+
+def scale_constant(head_dim: int, scale: float | None) -> Value:
+    """c = RN32(log2(e) * scale); without a scale it is the real head_dim ** -1/2."""
+    if scale is not None and scale == 0:
+        return decode(FP32, encode(FP32, scale))
+
+    def compute() -> mpmath.mpf:
+        factor = 1 / mpmath.sqrt(head_dim) if scale is None else mpmath.mpf(scale)
+        return factor / mpmath.log(2)
+
+    return decode(FP32, encode_real(FP32, compute))
+
+
+@cache
+def weight(t: Fraction) -> tuple[int, int]:
+    """2**t rounded to eight significant bits, the exponent unbounded: (m, e) for m * 2**e, 128 <= m <= 256."""
+    whole = t.numerator // t.denominator
+    fraction = t - whole
+    if fraction == 0:
+        return 128, whole - 7
+    one = encode(_EIGHT_BITS, Fraction(1))
+    bits = encode_real(_EIGHT_BITS, lambda: mpmath.power(2, mpmath.mpf(fraction.numerator) / fraction.denominator))
+    return 128 + bits - one, whole - 7
+
+
+def _close_gaps(weights: list[tuple[int, int]]) -> list[Fraction]:
+    """Weights of the same effect whose exponents are small enough to write the numbers down.
+
+    The result depends on the signs of sums of w_j * (v_j - tau) for midpoints tau of bf16. Each v_j - tau is an integer
+    times 2**-134 below 2**129, so behind a gap of more than `gap` powers of two the rest of the sum cannot reach the
+    last bit of what stands before the gap. How far it lies behind does not matter: wider gaps are closed to `gap`.
+    """
+    gap = 400 + len(weights).bit_length()
+    shifted, drop, above = {}, 0, None
+    for exponent in sorted({e for _, e in weights}, reverse=True):
+        if above is not None and above - exponent > gap:
+            drop += above - exponent - gap
+        shifted[exponent] = exponent + drop
+        above = exponent
+    top = max(shifted.values())
+    return [dyadic(m, shifted[e] - top) for m, e in weights]
+
+
+def _row(logits: list[Value], values: list[Sequence[int]], head_dim: int) -> list[int]:
+    """One query of one head: t_j and v_j of the keys it sees."""
+    terms = [(t, v) for t, v in zip(logits, values, strict=True) if t != -INFINITY]
+    if not terms:
+        return [0] * head_dim
+    if any(t != t or t == INFINITY for t, _ in terms):
+        return [BF16.nan] * head_dim
+    weights = _close_gaps([weight(Fraction(t)) for t, _ in terms])
+    denominator = sum(weights)
+    return [_column(weights, [decode(BF16, v[i]) for _, v in terms], denominator) for i in range(head_dim)]
+
+
+def _column(weights: list[Fraction], values: list[Value], denominator: Fraction) -> int:
+    if not all(is_number(v) for v in values):
+        return encode(BF16, total(v if not is_number(v) else Fraction(0) for v in values))
+    numerator = sum((w * Fraction(v) for w, v in zip(weights, values, strict=True)), Fraction(0))
+    return encode(BF16, numerator / denominator)
+
+
+def attention(q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: str = "causal") -> list[list[list[int]]]:
+    """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i sees keys 0 .. S - T + i, or all ("full")."""
+    tokens, keys = len(q), len(k)
+    result = []
+    for i, heads in enumerate(q):
+        seen = keys if mask == "full" else keys - tokens + i + 1
+        row = []
+        for h, query in enumerate(heads):
+            c = scale_constant(len(query), scale)
+            group = h * len(k[0]) // len(heads) if keys else 0
+            scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in range(seen)]
+            logits = [via_fp32(multiply(c, s)) for s in scores]
+            row.append(_row(logits, [v[j][group] for j in range(seen)], len(query)))
+        result.append(row)
+    return result
