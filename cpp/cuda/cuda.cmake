@@ -12,3 +12,24 @@ if(NOT FP8REF_CUDA STREQUAL "OFF")
   endif()
 endif()
 message(STATUS "fp8ref: CUDA part ${FP8REF_CUDA_ENABLED} (FP8REF_CUDA=${FP8REF_CUDA})")
+
+# fp8ref_cuda: a static library with a static CUDA runtime; building it needs nvcc, but no driver and no GPU.
+# No flush to zero, no approximate division or root, no contraction [ROUND-ENV].
+if(FP8REF_CUDA_ENABLED)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80;89;90a" CACHE STRING "GPU architectures to build for")
+  endif()
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+  enable_language(CUDA)
+  file(GLOB FP8REF_CUDA_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/cuda/*.cu")
+  add_library(fp8ref_cuda STATIC ${FP8REF_CUDA_SOURCES})
+  add_library(fp8ref::cuda ALIAS fp8ref_cuda)
+  set_target_properties(fp8ref_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF)
+  target_include_directories(fp8ref_cuda PRIVATE cpp)
+  target_link_libraries(fp8ref_cuda PUBLIC fp8ref_headers)
+  target_compile_options(
+    fp8ref_cuda
+    PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true>
+            $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>
+            $<$<AND:$<BOOL:${FP8REF_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:--Werror=all-warnings>)
+endif()

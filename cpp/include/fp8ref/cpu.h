@@ -29,8 +29,8 @@ void decode(const e4m3* codes, std::size_t n, float* x);
 template <class T>
 void quantize(const T* x, std::int64_t rows, std::int64_t cols, Rule rule, e4m3* codes, float* scale);
 /// out[i][j] = RN_out(RN32(code * scale)); scale_row_stride 0 (one scale) or 1 (one per row).
-void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const float* scale, std::int64_t scale_row_stride,
-                OutDtype out_dtype, void* out);
+void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const float* scale,
+                std::int64_t scale_row_stride, OutDtype out_dtype, void* out);
 
 // ---- scaled_mm ------------------------------------------------------------------------------------------------------
 struct ScaleView {
@@ -53,9 +53,9 @@ void scaled_mm(const ScaledMmArgs& args);
 // ---- linear ---------------------------------------------------------------------------------------------------------
 /// What the certificate needs of one row of weights (spec/linear.md); computed once per weight where it is kept.
 struct RowFacts {
-  double norm;        // an upper bound of the Euclidean norm of the finite row
-  int low_exponent;   // every element is a multiple of 2^low_exponent
-  bool finite;        // no NaN, no infinity
+  double norm;       // an upper bound of the Euclidean norm of the finite row
+  int low_exponent;  // every element is a multiple of 2^low_exponent
+  bool finite;       // no NaN, no infinity
 };
 void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts* facts);
 /// out (m, n) = RNbf(RN32(x . w (+ bias))); w_facts: n entries, or nullptr to have them computed.
@@ -73,9 +73,11 @@ struct RopeScaling {  // llama3
 /// inv: (head_dim / 2); scaling may be nullptr (default).
 void rope_frequencies(std::int64_t head_dim, double base, const RopeScaling* scaling, float* inv);
 /// cos, sin: (count, half) from positions (count) and inv (half), correctly rounded to fp32.
-void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos, float* sin);
+void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos,
+                float* sin);
 /// x, out: (tokens, heads, 2 * half); rotate-half with the table rounded to bf16. out may equal x.
-void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin, bf16* out);
+void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin,
+          bf16* out);
 
 // ---- attention ------------------------------------------------------------------------------------------------------
 struct AttentionArgs {

@@ -26,7 +26,7 @@ struct fp16 {
 
 /// std::bit_cast for host and device (C++20's is host only under nvcc).
 template <class To, class From>
-FP8REF_HD To bit_cast(const From& from) {
+FP8REF_HD To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
   memcpy(&to, &from, sizeof(To));

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nanobind/stl/optional.h>
+
+#include <optional>
+
+#include "bind/bind.h"
+#include "fp8ref/cpu.h"
+
+namespace {
+
+using namespace fp8ref::bind;
+
+void linear(In<std::uint16_t> x, In<std::uint16_t> weight, std::optional<In<float>> bias, Out<std::uint16_t> out) {
+  fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), static_cast<std::int64_t>(x.shape(0)),
+                      static_cast<std::int64_t>(weight.shape(0)), static_cast<std::int64_t>(x.shape(1)),
+                      bias ? bias->data() : nullptr, nullptr, as_bf16(out.data()));
+}
+
+}  // namespace
+
+void bind_linear(nanobind::module_& m) {
+  m.def("linear", &linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("out"), Unlocked());
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scalar headers in device code: one thread per output over the same functions as the CPU's loops. Slow and simple;
+// it shows at build time that every header compiles for the device, and gives kernels something to be compared with.
+#include <cstdint>
+
+#include "fp8ref/e4m3.h"
+#include "fp8ref/linear.h"
+#include "fp8ref/quantize.h"
+#include "fp8ref/scaled_mm.h"
+
+namespace fp8ref::cuda {
+namespace {
+
+__device__ std::int64_t thread_index() { return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+template <class T>
+__device__ void store(float value, T* out);
+template <>
+__device__ void store(float value, float* out) {
+  *out = value;
+}
+template <>
+__device__ void store(float value, bf16* out) {
+  *out = rnbf(value);
+}
+template <>
+__device__ void store(float value, fp16* out) {
+  *out = rn16(value);
+}
+
+}  // namespace
+
+/// One output per thread; scales of stride 0 or 1; bias may be null.
+template <Accumulate accumulate, class Out>
+__global__ void scaled_mm_scalar(const e4m3* a, const e4m3* b, std::int64_t m, std::int64_t n, std::int64_t k,
+                                 const float* a_scale, std::int64_t a_stride, const float* b_scale,
+                                 std::int64_t b_stride, const float* bias, Out* out) {
+  const std::int64_t index = thread_index();
+  if (index >= m * n) return;
+  const std::int64_t i = index / n, j = index % n;
+  const float value = scaled_mm_element(a + i * k, b + j * k, k, a_scale[i * a_stride], b_scale[j * b_stride],
+                                        bias == nullptr ? nullptr : bias + j, accumulate);
+  store(value, out + index);
+}
+
+__global__ void linear_scalar(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k,
+                              const float* bias, bf16* out) {
+  const std::int64_t index = thread_index();
+  if (index >= m * n) return;
+  const std::int64_t i = index / n, j = index % n;
+  out[index] = linear_element(x + i * k, w + j * k, k, bias == nullptr ? nullptr : bias + j);
+}
+
+/// The codes of one tensor by each rule, given the largest magnitude; out: (5, n), scales: 5.
+template <class T>
+__global__ void quantize_scalar(const T* x, std::int64_t n, float amax, float given_scale, e4m3* out, float* scales) {
+  const std::int64_t i = thread_index();
+  const float token = vllm_token_scale(amax), channel = compressed_tensors_scale<T>(amax);
+  const float multiplier = autofp8_multiplier<T>(amax);
+  if (i == 0) {
+    scales[0] = token;
+    scales[1] = given_scale;
+    scales[2] = scales[3] = channel;
+    scales[4] = autofp8_scale(multiplier);
+  }
+  if (i >= n) return;
+  const float value = widen(x[i]);
+  out[i] = vllm_token_code(value, token);
+  out[n + i] = vllm_static_code(value, vllm_static_inverse(given_scale));
+  out[2 * n + i] = out[3 * n + i] = compressed_tensors_code<T>(value, channel);
+  out[4 * n + i] = autofp8_code<T>(value, multiplier);
+}
+
+template <class Out>
+__global__ void dequantize_scalar(const e4m3* codes, std::int64_t n, float scale, Out* out) {
+  const std::int64_t i = thread_index();
+  if (i < n) store(dequantize(codes[i], scale), out + i);
+}
+
+/// The results of float64 dots, taken as exact, and as certified within an error.
+__global__ void linear_tails(const double* dot, const double* error, const float* bias, std::int64_t n, bf16* exact,
+                             Certified* certified) {
+  const std::int64_t i = thread_index();
+  if (i >= n) return;
+  exact[i] = linear_from_exact(dot[i], bias + i);
+  certified[i] = linear_from_interval(dot[i], error[i], bias + i);
+}
+
+template __global__ void scaled_mm_scalar<Accumulate::exact, bf16>(const e4m3*, const e4m3*, std::int64_t, std::int64_t,
+                                                                   std::int64_t, const float*, std::int64_t,
+                                                                   const float*, std::int64_t, const float*, bf16*);
+template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma, float>(const e4m3*, const e4m3*, std::int64_t,
+                                                                         std::int64_t, std::int64_t, const float*,
+                                                                         std::int64_t, const float*, std::int64_t,
+                                                                         const float*, float*);
+template __global__ void quantize_scalar<float>(const float*, std::int64_t, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<bf16>(const bf16*, std::int64_t, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<fp16>(const fp16*, std::int64_t, float, float, e4m3*, float*);
+template __global__ void dequantize_scalar<bf16>(const e4m3*, std::int64_t, float, bf16*);
+template __global__ void dequantize_scalar<fp16>(const e4m3*, std::int64_t, float, fp16*);
+
+}  // namespace fp8ref::cuda

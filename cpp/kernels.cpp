@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The portable kernels, and the choice among instruction sets.
+#include "kernels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <string>
+
+#include "fp8ref/e4m3.h"
+#include "fp8ref/errors.h"
+#include "fp8ref/round.h"
+#include "fp8ref/scaled_mm.h"
+
+namespace fp8ref::cpu {
+namespace {
+
+constexpr int kLanes = 4;  // independent sums, so that the additions overlap
+
+double value(e4m3 code) { return e4m3_fixed(code) * 0x1p-17; }  // 2^-9, and 2^kE4m3Exponent
+double value(bf16 x) { return widen(x); }
+
+template <class T>
+void decode_array(const T* codes, std::int64_t n, double* x) {
+  for (std::int64_t i = 0; i < n; ++i) x[i] = value(codes[i]);
+}
+
+template <class T>
+double dot(const double* x, const T* w, std::int64_t n) {
+  double sums[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += x[i + lane] * value(w[i + lane]);
+  }
+  for (; i < n; ++i) sums[0] += x[i] * value(w[i]);
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+bool has_nan(const e4m3* codes, std::int64_t n) {
+  int found = 0;
+  for (std::int64_t i = 0; i < n; ++i) found |= is_nan(codes[i]);
+  return found != 0;
+}
+
+void tile(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
+          std::int64_t ldc) {
+  for (int i = 0; i < kTileRows; ++i) {
+    for (int j = 0; j < kTileColumns; ++j) {
+      const double* x = a + i * lda;
+      const double* y = b + j * ldb;
+      double sums[kLanes] = {};
+      for (std::int64_t p = 0; p < k; p += kLanes) {
+        for (int lane = 0; lane < kLanes; ++lane) sums[lane] += x[p + lane] * y[p + lane];
+      }
+      c[i * ldc + j] += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+  }
+}
+
+void wgmma_pack(const e4m3* const* rows, WgmmaTile* tile) {
+  for (int column = 0; column < kWgmmaColumns; ++column) {
+    for (int k = 0; k < 32; ++k) {
+      tile->value[k][column] = wgmma_value(rows[column][k]);
+      tile->exponent[k / 4][column][k % 4] = wgmma_exponent(rows[column][k]);
+    }
+  }
+}
+
+/// One step for 8 columns [MM-TFDPA]: the cut of a product is that of its float value, scaled, to an integer.
+void wgmma_step(const WgmmaRow& a, const WgmmaTile& b, float* accumulator) {
+  constexpr int kFraction = kSm90Wgmma.fraction_bits;
+  std::int32_t top[kWgmmaColumns], sum[kWgmmaColumns];
+  float scale[kWgmmaColumns];
+  for (int c = 0; c < kWgmmaColumns; ++c) {
+    const std::int32_t field = (bit_cast<std::int32_t>(accumulator[c]) >> 23) & 255;
+    top[c] = std::max<std::int32_t>(field - 127, kZeroExponent);
+  }
+  for (int k = 0; k < 32; ++k) {
+    for (int c = 0; c < kWgmmaColumns; ++c) top[c] = std::max(top[c], a.exponent[k] + b.exponent[k / 4][c][k % 4]);
+  }
+  for (int c = 0; c < kWgmmaColumns; ++c) {
+    scale[c] = bit_cast<float>((127 + kFraction - top[c]) << 23);
+    sum[c] = static_cast<std::int32_t>(accumulator[c] * scale[c]);
+  }
+  for (int k = 0; k < 32; ++k) {
+    for (int c = 0; c < kWgmmaColumns; ++c) {
+      sum[c] += static_cast<std::int32_t>(a.value[k] * b.value[k][c] * scale[c]);
+    }
+  }
+  for (int c = 0; c < kWgmmaColumns; ++c) accumulator[c] = tensor_core_result<kSm90Wgmma>(sum[c], top[c]);
+}
+
+void wgmma_chain(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result) {
+  std::fill_n(result, kWgmmaColumns, 0.0f);
+  for (std::int64_t step = 0; step < steps; ++step) wgmma_step(a[step], b[step], result);
+}
+
+const Kernels* find(std::string_view name) {
+  if (name == portable_kernels().name) return &portable_kernels();
+  const Kernels* avx2 = avx2_kernels();
+  return avx2 != nullptr && name == avx2->name ? avx2 : nullptr;
+}
+
+const Kernels* initial() {
+  const char* wanted = std::getenv("FP8REF_ISA");
+  const Kernels* named = wanted != nullptr ? find(wanted) : nullptr;
+  if (named != nullptr) return named;
+  const Kernels* avx2 = avx2_kernels();
+  return avx2 != nullptr ? avx2 : &portable_kernels();
+}
+
+std::atomic<const Kernels*>& chosen() {
+  static std::atomic<const Kernels*> kernels{initial()};
+  return kernels;
+}
+
+}  // namespace
+
+float wgmma_value(e4m3 code) { return static_cast<float>(e4m3_fixed(code)) * 0x1p-9f; }
+
+std::int8_t wgmma_exponent(e4m3 code) {
+  const E4m3Parts p = parts(code);
+  return p.significand == 0 ? kZeroExponent : static_cast<std::int8_t>(p.exponent);
+}
+
+const Kernels& portable_kernels() {
+  static constexpr Kernels table{"portable", decode_array<e4m3>, decode_array<bf16>, has_nan, dot<e4m3>, dot<bf16>,
+                                 tile,       wgmma_pack,         wgmma_chain};
+  return table;
+}
+
+const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }
+
+void set_isa(std::string_view name) {
+  const Kernels* named = find(name);
+  if (named == nullptr) throw OpError("instruction set '" + std::string(name) + "' is unknown, or not on this machine");
+  chosen().store(named);
+}
+
+}  // namespace fp8ref::cpu

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops that have a version per instruction set, chosen once at run time. Internal.
+// Every kernel returns the same results on every instruction set, or (float64 dots of bf16) results whose difference
+// the caller's certificate covers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string_view>
+
+#include "fp8ref/platform.h"
+
+namespace fp8ref::cpu {
+
+/// decode_e4m3 gives the values times 2^kE4m3Exponent (a shift turns a code into the fp16 of that number).
+inline constexpr int kE4m3Exponent = -8;
+
+/// The tile of the blocked float64 products, and what rows of its operands are padded to.
+inline constexpr int kTileRows = 4, kTileColumns = 3, kPadding = 4;
+
+/// One step of 32 of a tensor-core chain, prepared: decoded values, and exponents of the codes before normalisation; a
+/// zero has kZeroExponent, which no sum of exponents of non-zero codes comes near.
+inline constexpr std::int8_t kZeroExponent = -64;
+inline constexpr int kWgmmaColumns = 8;
+struct alignas(32) WgmmaRow {  // of a
+  float value[32];
+  std::int8_t exponent[32];
+};
+struct alignas(32) WgmmaTile {  // of 8 rows of b
+  float value[32][kWgmmaColumns];
+  std::int8_t exponent[8][kWgmmaColumns][4];  // [k / 4][column][k % 4]
+};
+
+/// What one code contributes to them; NaN codes give some finite number.
+float wgmma_value(e4m3 code);
+std::int8_t wgmma_exponent(e4m3 code);
+
+struct Kernels {
+  std::string_view name;
+  /// Values of finite codes, scaled; NaN codes give some finite number.
+  void (*decode_e4m3)(const e4m3* codes, std::int64_t n, double* x);
+  void (*decode_bf16)(const bf16* values, std::int64_t n, double* x);
+  bool (*has_nan)(const e4m3* codes, std::int64_t n);
+  /// Dot products in float64, in any order; x as decoded.
+  double (*dot_e4m3)(const double* x, const e4m3* w, std::int64_t n);
+  double (*dot_bf16)(const double* x, const bf16* w, std::int64_t n);
+  /// c[i][j] += a[i] . b[j] for a tile of kTileRows x kTileColumns; k is a multiple of kPadding.
+  void (*tile)(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
+               std::int64_t ldc);
+  /// Prepares 32 codes of each of 8 rows of b.
+  void (*wgmma_pack)(const e4m3* const* rows, WgmmaTile* tile);
+  /// One chain over `steps` steps of 32 from +0, for one row of a and 8 rows of b.
+  void (*wgmma_chain)(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result);
+};
+
+/// The kernels in use: the best that the machine has, unless FP8REF_ISA (portable, avx2) or set_isa say otherwise.
+const Kernels& kernels();
+/// For tests. Throws OpError if the machine lacks it. Not to be called while an operation runs.
+void set_isa(std::string_view name);
+
+const Kernels& portable_kernels();
+/// nullptr where the compiler or the machine lacks AVX2, FMA and F16C.
+const Kernels* avx2_kernels();
+
+/// Storage aligned for vector loads, not initialised, grown as needed.
+template <class T>
+class Buffer {
+ public:
+  T* get(std::size_t count) {
+    if (count > size_) {
+      size_ = 0;
+      data_.reset();  // before the new allocation, to hold one at a time
+      data_.reset(static_cast<T*>(::operator new(count * sizeof(T), kAlignment)));
+      size_ = count;
+    }
+    return data_.get();
+  }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, kAlignment); }
+  };
+  std::unique_ptr<T, Free> data_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace fp8ref::cpu

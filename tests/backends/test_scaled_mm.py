@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scaled_mm of the cpu backend: golden's bits, however it is run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bits import BF16, from_bits
+from everywhere import assert_everywhere
+
+ACCUMULATORS = ("exact", "sm90_wgmma")
+OUT_DTYPES = ("float32", "bfloat16", "float16")
+# One row, less than a tile, tails in every direction, several blocks, more than one block of K.
+SHAPES = [(1, 1, 1), (1, 100, 576), (1, 7, 33), (2, 3, 31), (5, 10, 64), (4, 97, 100), (131, 200, 72), (9, 30, 1001)]
+
+
+def random_codes(rng, shape, spread=0x7E):
+    """Finite codes of magnitude up to `spread`."""
+    return (rng.integers(0, spread + 1, shape) | rng.integers(0, 2, shape) << 7).astype(np.uint8)
+
+
+def random_scale(rng, rows):
+    return np.exp2(rng.uniform(-12, 2, (rows, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("accumulate", ACCUMULATORS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_random(shape, accumulate):
+    m, n, k = shape
+    rng = np.random.default_rng(5)
+    a, b = random_codes(rng, (m, k)), random_codes(rng, (n, k))
+    a_scale, b_scale = random_scale(rng, m), random_scale(rng, n)
+    bias = rng.standard_normal(n).astype(np.float32)
+    for out_dtype in OUT_DTYPES:
+        assert_everywhere("scaled_mm", a, b, a_scale, b_scale, None, out_dtype, accumulate)
+        assert_everywhere("scaled_mm", a, b, np.float32(0.01), np.float32(0.3), bias, out_dtype, accumulate)
+
+
+@pytest.mark.parametrize("accumulate", ACCUMULATORS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_small_and_cancelling(shape, accumulate):
+    """Subnormal codes; pairs that cancel, so that what is cut off decides; exact zeros."""
+    m, n, k = shape
+    rng = np.random.default_rng(6)
+    a, b = random_codes(rng, (m, k), 0x12), random_codes(rng, (n, k))
+    half = k // 2
+    a[:, half : 2 * half] = a[:, :half] ^ 0x80
+    for keep in (0, 1, 3):
+        b[:, half : 2 * half] = b[:, :half]
+        b[:, : min(keep, k)] ^= 0x05
+        b[(b & 0x7F) == 0x7F] = 0
+        assert_everywhere("scaled_mm", a, b, 1.0, 1.0, None, "float32", accumulate)
+
+
+@pytest.mark.parametrize("accumulate", ACCUMULATORS)
+@pytest.mark.parametrize("m", [1, 6])
+def test_nan_codes(m, accumulate):
+    rng = np.random.default_rng(7)
+    a, b = random_codes(rng, (m, 70)), random_codes(rng, (40, 70))
+    b[5, 69], b[17, 0], b[39, 33] = 0x7F, 0xFF, 0x7F
+    assert_everywhere("scaled_mm", a, b, 1.0, 1.0, None, "bfloat16", accumulate)
+    a[m - 1, 40] = 0xFF
+    assert_everywhere("scaled_mm", a, b, 1.0, 1.0, None, "bfloat16", accumulate)
+
+
+@pytest.mark.parametrize("accumulate", ACCUMULATORS)
+@given(
+    data=st.data(),
+    shape=st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 70)),
+    out_dtype=st.sampled_from(OUT_DTYPES),
+)
+def test_anything(accumulate, data, shape, out_dtype):
+    """Any codes, any scales with a clear sign bit (Inf and NaN too), any bias."""
+    m, n, k = shape
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    a, b = (rng.integers(0, 256, (rows, k), np.uint8) for rows in (m, n))
+    if data.draw(st.booleans()):
+        a[(a & 0x7F) == 0x7F], b[(b & 0x7F) == 0x7F] = 1, 0x81
+    a_scale = from_bits(rng.integers(0, 2**31, (m, 1)), np.float32)
+    b_scale = from_bits(rng.integers(0, 2**15, (n, 1)), BF16)
+    bias = data.draw(st.sampled_from([None, from_bits(rng.integers(0, 2**32, n), np.float32)]))
+    assert_everywhere("scaled_mm", a, b, a_scale, b_scale, bias, out_dtype, accumulate)
+
+
+def test_beyond_one_span():
+    """K above 171,196: the largest products of both signs, and an odd remainder that float64 alone would lose."""
+    k = 2 * 171_196 + 5
+    for m in (1, 3):
+        a, b = np.full((m, k), 0x7E, np.uint8), np.full((4, k), 0x7E, np.uint8)
+        b[1], b[2, ::2] = 0x01, 0xFE
+        b[3, k // 2 :] = 0xFE
+        a[0, -1] = 0x01
+        assert_everywhere("scaled_mm", a, b, 1.0, 1.0, None, "float32")
+
+
+def test_strided():
+    rng = np.random.default_rng(8)
+    a, b = random_codes(rng, (40, 6)), random_codes(rng, (20, 80))
+    assert_everywhere("scaled_mm", a.T, b[:, ::2], random_scale(rng, 12)[::2], 1.0)

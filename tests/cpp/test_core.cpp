@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scalar headers against known answers and against the array loops, which get their results in other ways.
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "fp8ref/cpu.h"
+#include "fp8ref/linear.h"
+#include "fp8ref/scaled_mm.h"
+#include "fp8ref/wide.h"
+
+namespace {
+
+using namespace fp8ref;
+
+long failures = 0;
+
+void check(bool held, const char* what, long long detail) {
+  if (held) return;
+  ++failures;
+  std::fprintf(stderr, "failed: %s (%lld)\n", what, detail);
+}
+
+std::uint32_t bits(float x) { return bit_cast<std::uint32_t>(x); }
+
+/// The steps with given accumulators of spec/scaled_mm.md, and the same inputs for a unit with F = 25.
+void test_tensor_core_steps() {
+  constexpr TensorCore kWide{32, 25, 24};
+  const std::uint32_t accumulators[6] = {0, 0x3F800000, 0x40490FDB, 0xC7C35000, 0x47C35000, 0x00800000};
+  const std::uint32_t hopper[6] = {0xC79F8C00, 0x4581C400, 0xC7F46000, 0xC7C53000, 0x47A61400, 0xC5CA3000};
+  const std::uint32_t wide[6] = {0xC79F90D1, 0x4581C443, 0xC7F462F3, 0xC7C52AD6, 0x47A60ED2, 0xC5CA2344};
+  for (int t = 0; t < 6; ++t) {
+    std::uint32_t state = static_cast<std::uint32_t>(1000 + t);
+    e4m3 codes[64];
+    for (e4m3& code : codes) {
+      state = 1664525 * state + 1013904223;
+      code.bits = static_cast<std::uint8_t>(state >> 24);
+      if (is_nan(code)) code.bits ^= 1;
+    }
+    const float c = bit_cast<float>(accumulators[t]);
+    check(bits(tensor_core_step<kSm90Wgmma>(codes, codes + 32, 32, c)) == hopper[t], "sm90_wgmma step", t);
+    check(bits(tensor_core_step<kWide>(codes, codes + 32, 32, c)) == wide[t], "F = 25 step", t);
+  }
+  // An accumulator alone is cut to 14 bits, subnormal ones to multiples of 2^-139.
+  const std::uint32_t alone[6][2] = {{0x40490FDB, 0x40490C00}, {0x7F7FFFFF, 0x7F7FFC00}, {0x00000001, 0},
+                                     {0x00000400, 0x00000400}, {0x800007FF, 0x80000400}, {0x80000000, 0}};
+  const e4m3 zeros[32] = {};
+  for (const auto& [before, after] : alone) {
+    check(bits(tensor_core_step<kSm90Wgmma>(zeros, zeros, 32, bit_cast<float>(before))) == after, "alone", before);
+  }
+}
+
+/// Integers of two limbs against the compiler's, and their rounding against that of doubles.
+void test_wide(std::mt19937_64& random) {
+  for (int round = 0; round < 20000; ++round) {
+    const auto x = static_cast<std::int64_t>(random()) >> (random() % 60);
+    const auto y = static_cast<std::int64_t>(random()) >> (random() % 60);
+    auto wide = [](std::int64_t value) {
+      Wide<3> result;
+      result.add_shifted(value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value), 0,
+                         value < 0);
+      return result;
+    };
+    Wide<3> sum = wide(x), product = wide(x), shifted = wide(x);
+    sum.add(wide(y));
+    sum.subtract(wide(x));
+    check(sum.compare(wide(y)) == 0, "x + y - x", round);
+    check(wide(x).compare(wide(y)) == (x < y ? -1 : x > y), "compare", round);
+    product.multiply(10);
+    for (int i = 0; i < 9; ++i) product.subtract(wide(x));
+    check(product.compare(wide(x)) == 0, "10 x - 9 x", round);
+    const int shift = static_cast<int>(random() % 120);
+    shifted.shift_left(shift);
+    check(bits(wide_rn32(shifted, -shift)) == bits(static_cast<float>(x)), "RN32 of an integer", x);
+    shifted.shift_right(shift);
+    check(shifted.compare(wide(x)) == 0, "shifts", shift);
+  }
+}
+
+/// RN32 of sums of three terms: a midpoint of fp32 and what lies far below decides.
+void test_exact_sum() {
+  const bf16 one{0x3F80}, half_ulp{0x3380}, tiny{0x0001}, minus_tiny{0x8001};  // 1, 2^-24, +-2^-133
+  ExactSum above, below, tie, nothing;
+  for (ExactSum* sum : {&above, &below, &tie}) {
+    sum->add_product(one, one);
+    sum->add_product(one, half_ulp);
+  }
+  above.add_product(tiny, tiny);
+  below.add_product(tiny, minus_tiny);
+  check(bits(above.rn32()) == 0x3F800001, "above a midpoint", 0);
+  check(bits(below.rn32()) == 0x3F800000, "below a midpoint", 0);
+  check(bits(tie.rn32()) == 0x3F800000, "a tie", 0);
+  check(bits(nothing.rn32()) == 0, "nothing", 0);
+  below.add(-1.0f);
+  below.add(-0x1p-24f);
+  check(bits(below.rn32()) == 0x80000000, "underflow keeps its sign", 0);
+  check(bits(rn32_sum(0x1.000001p0, 0x1p-80)) == 0x3F800001, "a pair above a midpoint", 0);
+  check(bits(rn32_sum(0x1.000001p0, -0x1p-80)) == 0x3F800000, "a pair below a midpoint", 0);
+}
+
+/// fp64 to every narrower format, by both roundings of round.h.
+template <class T>
+void test_rounding(std::mt19937_64& random) {
+  for (int round = 0; round < 20000; ++round) {
+    const std::uint64_t significand = (random() | 0x8000000000000000) >> 11 >> (random() % 40);
+    const int exponent = static_cast<int>(random() % 200) - 200;
+    const double x = std::ldexp(static_cast<double>(significand), exponent);
+    check(magnitude_bits<T>(x) == nearest_bits<T>(significand, exponent), "rounding", round);
+  }
+}
+
+void test_scaled_mm(std::mt19937_64& random) {
+  for (int round = 0; round < 40; ++round) {
+    const std::int64_t m = 1 + round % 6, n = 1 + static_cast<std::int64_t>(random() % 20), k = random() % 90;
+    std::vector<e4m3> a(static_cast<std::size_t>(m * k)), b(static_cast<std::size_t>(n * k));
+    for (auto* codes : {&a, &b}) {
+      for (e4m3& code : *codes) code.bits = static_cast<std::uint8_t>(random() % (round % 4 == 0 ? 256 : 127));
+    }
+    const float scale = 0.7f;
+    std::vector<float> out(static_cast<std::size_t>(m * n));
+    for (const Accumulate accumulate : {Accumulate::exact, Accumulate::sm90_wgmma}) {
+      cpu::scaled_mm({a.data(),
+                      b.data(),
+                      m,
+                      n,
+                      k,
+                      {&scale, 0},
+                      {&scale, 0},
+                      nullptr,
+                      accumulate,
+                      Epilogue::a_b,
+                      OutDtype::float32,
+                      out.data()});
+      for (std::int64_t i = 0; i < m * n; ++i) {
+        const float expected =
+            scaled_mm_element(a.data() + i / n * k, b.data() + i % n * k, k, scale, scale, nullptr, accumulate);
+        check(bits(out[static_cast<std::size_t>(i)]) == bits(expected), "scaled_mm", round);
+      }
+    }
+  }
+}
+
+void test_linear(std::mt19937_64& random) {
+  for (int round = 0; round < 40; ++round) {
+    const std::int64_t m = 1 + round % 6, n = 1 + static_cast<std::int64_t>(random() % 20), k = random() % 90;
+    std::vector<bf16> x(static_cast<std::size_t>(m * k)), w(static_cast<std::size_t>(n * k));
+    for (auto* values : {&x, &w}) {
+      for (bf16& value : *values) {
+        value.bits = static_cast<std::uint16_t>(random());
+        if (round % 4 != 0) value.bits = static_cast<std::uint16_t>((value.bits & 0x87FF) | 0x3800);
+      }
+    }
+    std::vector<bf16> out(static_cast<std::size_t>(m * n));
+    cpu::linear(x.data(), w.data(), m, n, k, nullptr, nullptr, out.data());
+    for (std::int64_t i = 0; i < m * n; ++i) {
+      const bf16 expected = linear_element(x.data() + i / n * k, w.data() + i % n * k, k, nullptr);
+      check(out[static_cast<std::size_t>(i)].bits == expected.bits, "linear", round);
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937_64 random(1);
+  test_tensor_core_steps();
+  test_wide(random);
+  test_exact_sum();
+  test_rounding<float>(random);
+  test_rounding<bf16>(random);
+  test_rounding<fp16>(random);
+  test_rounding<e4m3>(random);
+  test_scaled_mm(random);
+  test_linear(random);
+  if (failures == 0) std::puts("core: all passed");
+  return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
