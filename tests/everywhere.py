@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a function of the cpu backend in every way that must not change a bit, and comparing it with golden."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import itertools
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bits import assert_same_bits
+from fp8ref import _ext
+from fp8ref.backends import BACKENDS
+from fp8ref.errors import OpError
+from fp8ref.table import ops
+
+HAS_MXCSR = sys.platform == "linux" and platform.machine() == "x86_64"
+
+
+def implementation(backend: str, function: str) -> Callable[..., Any]:
+    """A backend's function, by the module of its own stem only."""
+    stem = next(op.stem for op in ops() if function in op.functions)
+    return getattr(importlib.import_module(f"{BACKENDS[backend]}.{stem}"), function)
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    """The kernels that this machine can run."""
+    found, before = [], _ext.isa()
+    for name in ("portable", "avx2"):
+        try:
+            _ext.set_isa(name)
+            found.append(name)
+        except OpError:
+            continue
+    _ext.set_isa(before)
+    return tuple(found)
+
+
+INSTRUCTION_SETS = _instruction_sets()
+
+
+@contextmanager
+def execution(isa: str, threads: int) -> Iterator[None]:
+    """Run with these kernels and so many threads."""
+    isa_before, threads_before = _ext.isa(), _ext.threads()
+    _ext.set_isa(isa)
+    _ext.set_threads(threads)
+    try:
+        yield
+    finally:
+        _ext.set_isa(isa_before)
+        _ext.set_threads(threads_before)
+
+
+def _environment(libm: Any) -> Any:
+    """glibc's fenv_t of x86-64: 28 bytes of the x87, then MXCSR."""
+    words = (ctypes.c_uint32 * 8)()
+    assert libm.fegetenv(words) == 0
+    return words
+
+
+@contextmanager
+def hostile_environment() -> Iterator[None]:
+    """Round upward and flush subnormals on this thread; afterwards check that nobody has changed that."""
+    libm = ctypes.CDLL("libm.so.6")
+    before, hostile = _environment(libm), _environment(libm)
+    hostile[0] = hostile[0] & ~0x0C00 | 0x0800  # x87: round upward
+    hostile[7] = hostile[7] & ~0x6000 | 0x4000 | 0x8040  # MXCSR: round upward, flush to zero, denormals are zero
+    assert libm.fesetenv(hostile) == 0
+    try:
+        yield
+    finally:
+        after = _environment(libm)
+        assert libm.fesetenv(before) == 0
+    control = 0xFFC0  # MXCSR without the exception flags, which Python's own arithmetic may set
+    assert (after[7] & control, after[0] & 0x0F3F) == (hostile[7] & control, hostile[0] & 0x0F3F)
+
+
+def assert_everywhere(function: str, *arguments: Any, **named: Any) -> None:
+    """cpu gives golden's bits with every instruction set, with 1 and 2 threads, and in a hostile environment."""
+    expected = implementation("golden", function)(*arguments, **named)
+    compiled = implementation("cpu", function)
+    for isa, threads in itertools.product(INSTRUCTION_SETS, (1, 2)):
+        with execution(isa, threads):
+            assert_same_bits(compiled(*arguments, **named), expected, f"{function}, {isa}, {threads} threads")
+    if HAS_MXCSR:
+        with execution(INSTRUCTION_SETS[-1], 2):
+            with hostile_environment():
+                actual = compiled(*arguments, **named)
+            assert_same_bits(actual, expected, f"{function}, hostile environment")
