@@ -46,8 +46,8 @@ def quantize(x: np.ndarray, rule: str, scale: Any = None) -> tuple[np.ndarray, n
     rows = pattern(x).reshape(-1, x.shape[-1]) if x.size else pattern(x)
     given = None if scale is None else int(pattern(np.float32(scale)))
     codes, scales = _quantize.quantize(rows.tolist(), format_of(x), rule, given)
-    scales = [[s] for s in scales] if isinstance(scales, list) else scales
-    return from_bits(codes, E4M3).reshape(x.shape), from_bits(scales, np.float32)
+    shape = (len(scales), 1) if isinstance(scales, list) else ()
+    return from_bits(codes, E4M3).reshape(x.shape), from_bits(scales, np.float32).reshape(shape)
 
 
 def dequantize(codes: np.ndarray, scale: Any, out_dtype: str = "bfloat16") -> np.ndarray:

@@ -36,9 +36,9 @@ def _llama3(inverse: Value, scaling: Mapping[str, float]) -> Value:
         for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     )
     wavelength = via_fp32(multiply(via_fp32(divide(Fraction(1), inverse)), _two_pi()))
-    if wavelength > divide(original, low):
+    if wavelength > via_fp32(divide(original, low)):
         return via_fp32(divide(inverse, factor))
-    if wavelength < divide(original, high) or low == high:
+    if wavelength < via_fp32(divide(original, high)) or low == high:
         return inverse
     turns = via_fp32(multiply(via_fp32(divide(Fraction(1), wavelength)), original))
     smooth = via_fp32(divide(via_fp32(add(turns, -low)), via_fp32(add(high, -low))))

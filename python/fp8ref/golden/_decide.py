@@ -26,6 +26,8 @@ from ._round import FORMATS, Format, round_to
 Compare = Callable[[Fraction], int]
 Bounds = tuple[Fraction, Fraction]
 
+UNIT = 134  # every bfloat16 number, and every midpoint of two, is a multiple of 2**-134
+WIDTH = 264  # the difference of two of those is less than 2**WIDTH such units
 GUARD = 32  # extra fixed-point bits: every series below loses fewer than 2**16 units of its last place
 LOST = 1 << 16
 
@@ -93,6 +95,44 @@ def by_enclosure(bounds: Callable[[int], Bounds]) -> Compare:
             bits *= 2
 
     return compare
+
+
+def weighted_mean(m: NDArray[np.float64], n: NDArray[np.float64], v: NDArray[np.float64]) -> Any:
+    """RNbf(sum w v / sum w), w = m * 2**n, by the sign of sum w (v - midpoint) at bisected midpoints. [ATTN-EXACT]
+
+    Args:
+        m: integers 1..256, shape (terms,).
+        n: integers of any size, shape (terms,).
+        v: bfloat16 values, shape (terms,).
+    """
+    groups: dict[int, tuple[int, int]] = {}  # for each n: the sums of m and of m * v
+    for weight, exponent, x in zip(m.tolist(), n.tolist(), np.ldexp(v, UNIT).tolist(), strict=True):
+        total, moment = groups.get(int(exponent), (0, 0))
+        groups[int(exponent)] = total + int(weight), moment + int(weight) * int(x)
+    terms = [(exponent, *groups[exponent]) for exponent in sorted(groups, reverse=True)]
+    room = WIDTH + sum(total for _, total, _ in terms).bit_length()
+
+    def compare(x: Fraction) -> int:
+        return _sign_of_sum([(e, moment - total * int(x * 2**UNIT)) for e, total, moment in terms], room)
+
+    side = compare(Fraction(0))
+    pattern = nearest("bfloat16", lambda x: side * compare(side * x), 0, 0x7F7F) if side else 0  # an exact zero is +0
+    return np.uint16(pattern | (0x8000 if side < 0 else 0)).view(FORMATS["bfloat16"].dtype)
+
+
+def _sign_of_sum(terms: list[tuple[int, int]], room: int) -> int:
+    """The sign of the sum of x * 2**e over (e, x), e descending, all |x| together below 2**room. [ATTN-EXACT]
+
+    What is left never reaches 2**room units of the next exponent, so a larger partial sum has decided. This also keeps
+    the integers short, however far apart the exponents are.
+    """
+    partial, last = 0, 0
+    for exponent, x in terms:
+        if partial and partial.bit_length() + (last - exponent) > room + 1:
+            break
+        partial = (partial << (last - exponent) if partial else 0) + x
+        last = exponent
+    return sign(partial)
 
 
 def _enclose(centre: int, work: int) -> Bounds:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._args import BFLOAT16, bf16_array, choice, describe, fail
-from ._decide import Compare, log2, log2_e, nearest, settle, sign
+from ._bf16 import widen64
+from ._decide import log2, log2_e, settle, sign, weighted_mean
 from ._exact import Mask, Rows, certify, dots, exact_dot, exact_pairs, lowest_exponents, prepare, round_exact
-from ._round import Array, check_environment, round_to, widen
+from ._round import Array, check_environment, round_to
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -65,12 +66,13 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         key, value = _Matrix(k[:, head]), _Matrix(v[:, head])
         for start in range(0, queries, step):
             part = slice(start, min(start + step, queries))
-            seen = np.arange(part.start, part.stop) + (keys - queries) if mask == "causal" else np.full(1, keys)
-            visible = np.arange(keys) <= np.broadcast_to(seen, part.stop - part.start)[:, None]
+            last = (
+                np.arange(part.start, part.stop) + (keys - queries) if mask == "causal" else np.full(len(q[part]), keys)
+            )
+            visible = np.arange(keys) <= np.repeat(last, group)[:, None]  # [ATTN-VISIBLE]
             query = _Matrix(q[part, mine].reshape(-1, d))
             t = exponents(scores(query, key), factor)
-            rows = average(t, np.repeat(visible, group, axis=0), value)
-            out[part, mine] = rows.reshape(-1, group, d)
+            out[part, mine] = average(t, visible, value).reshape(-1, group, d)
     return out
 
 
@@ -80,9 +82,8 @@ def _checked(q: Any, k: Any, v: Any, mask: str) -> tuple[Array, Array, Array]:
     (queries, heads, d), (keys, kv_heads, width) = q.shape, k.shape
     if k.shape != v.shape or d != width or d == 0 or kv_heads == 0 or heads % kv_heads:
         shapes = ", ".join(f"{name}: {describe(x)}" for name, x in (("q", q), ("k", k), ("v", v)))
-        raise fail(
-            "attention", f"expected q (T, Hq, d), k and v (S, Hkv, d), d >= 1, Hq a multiple of Hkv; got {shapes}"
-        )
+        expected = "q (T, Hq, d), k and v (S, Hkv, d), d >= 1, Hq a multiple of Hkv"
+        raise fail("attention", f"expected {expected}; got {shapes}")
     if mask == "causal" and keys < queries:
         raise fail("attention", f"a causal mask needs at least as many keys as queries, got {keys} and {queries}")
     return q, k, v
@@ -92,7 +93,7 @@ class _Matrix:
     """A matrix (rows, d) of bfloat16 values as float64: what is finite of it, and the places of the rest."""
 
     def __init__(self, x: Array) -> None:
-        self.values = widen(x).astype(np.float64)
+        self.values = widen64(x)
         self.finite = np.isfinite(self.values)
         self.all_finite = bool(self.finite.all())
         self.zeroed = self.values if self.all_finite else np.where(self.finite, self.values, 0.0)
@@ -121,8 +122,8 @@ def _number(scale: Any) -> float | None:
         number = float(scale)
     except (TypeError, ValueError, OverflowError):
         number = np.nan
-    if not 0.0 < number < 2.0**127:
-        raise fail("attention", f"scale must be a positive number below 2**127, got {scale!r}")
+    if not abs(number) < 2.0**127:
+        raise fail("attention", f"scale must be a number below 2**127 in magnitude, got {scale!r}")
     return number
 
 
@@ -134,6 +135,8 @@ def score_factor(head_dim: int, scale: float | None) -> np.float32:
     """
     square = Fraction(1, head_dim) if scale is None else Fraction(scale) ** 2
     number = head_dim**-0.5 if scale is None else scale
+    if number == 0.0:
+        return np.float32(0.0)
 
     def compare(m: Fraction) -> int:
         bits = 64
@@ -143,7 +146,8 @@ def score_factor(head_dim: int, scale: float | None) -> np.float32:
                 return sign(low)
             bits *= 2
 
-    return np.float32(settle(np.array([LOG2_E * number]), 2.0**-50, lambda _: compare)[0])
+    size = settle(np.array([LOG2_E * abs(number)]), 2.0**-50, lambda _: compare)[0]
+    return np.float32(np.copysign(size, number))
 
 
 # ---- scores and weights ----------------------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ def average(t: Float32, visible: Mask, value: _Matrix) -> Array:
     out, certain = _certified(m, n, value)
     for row, column in zip(*np.nonzero(~certain), strict=True):
         mine = term[row]
-        out[row, column] = quotient(m[row, mine], n[row, mine], value.zeroed[mine, column])
+        out[row, column] = weighted_mean(m[row, mine], n[row, mine], value.zeroed[mine, column])
     if not value.all_finite:
         _special_values(out, term, value)
     out[broken[:, 0]] = np.nan
@@ -269,48 +273,3 @@ def _special_values(out: Array, term: Mask, value: _Matrix) -> None:
     out[plus > 0] = np.inf
     out[minus > 0] = -np.inf
     out[(nan > 0) | ((plus > 0) & (minus > 0))] = np.nan
-
-
-# ---- exact quotient --------------------------------------------------------------------------------------------------
-
-UNIT = 134  # every bfloat16 number and every midpoint of two is a multiple of 2**-134
-WIDTH = 264  # the difference of two of them is less than 2**WIDTH such units
-
-
-def quotient(m: Float64, n: Float64, v: Float64) -> Any:
-    """RNbf(sum w v / sum w), w = m 2**n, by the sign of sum w (v - midpoint) at bisected midpoints. [ATTN-EXACT]
-
-    Args:
-        m: integers 1..256; n: integers up to 2**128 in magnitude; v: bfloat16 values; all float64, shape (terms,).
-    """
-    groups: dict[int, tuple[int, int]] = {}  # exponent: sum of m, sum of m v
-    for weight, exponent, x in zip(m.tolist(), n.tolist(), np.ldexp(v, UNIT).tolist(), strict=True):
-        total, moment = groups.get(int(exponent), (0, 0))
-        groups[int(exponent)] = total + int(weight), moment + int(weight) * int(x)
-    terms = [(exponent, *groups[exponent]) for exponent in sorted(groups, reverse=True)]
-    room = WIDTH + sum(total for _, total, _ in terms).bit_length()
-
-    def compare(x: Fraction) -> int:
-        return _sign_of_sum([(e, moment - total * int(x * 2**UNIT)) for e, total, moment in terms], room)
-
-    side = compare(Fraction(0))
-    if side == 0:
-        return BFLOAT16.type(0.0)  # +0
-    magnitude: Compare = lambda x: side * compare(side * x)  # noqa: E731
-    pattern = nearest("bfloat16", magnitude, 0, 0x7F7F) | (0x8000 if side < 0 else 0)
-    return np.array(pattern, np.uint16).view(BFLOAT16)[()]
-
-
-def _sign_of_sum(terms: list[tuple[int, int]], room: int) -> int:
-    """The sign of sum x 2**e over (e, x), e descending, where all |x| together stay below 2**room. [ATTN-EXACT]
-
-    What is left can never reach 2**room units of the next exponent, so a larger sum has decided. That also keeps
-    the integers short, however far apart the exponents are.
-    """
-    sum_, last = 0, 0
-    for exponent, x in terms:
-        if sum_ and sum_.bit_length() + (last - exponent) > room + 1:
-            break
-        sum_ = (sum_ << (last - exponent) if sum_ else 0) + x
-        last = exponent
-    return sign(sum_)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._args import BFLOAT16, describe, fail
+from ._round import widen
 
 
 def sample(logits: Any) -> NDArray[np.int64]:
@@ -36,7 +37,7 @@ def sample(logits: Any) -> NDArray[np.int64]:
         raise fail("sample", f"logits must be float32 or bfloat16, got {describe(array)}")
     if array.ndim == 0 or array.shape[-1] == 0:
         raise fail("sample", f"logits must have shape (..., vocabulary) with vocabulary >= 1, got {describe(array)}")
-    values = array.astype(np.float32)
+    values = widen(array)
     nan = np.isnan(values)
     largest = np.argmax(np.where(nan, -np.inf, values), axis=-1)  # the first of equals, and -0 == +0
     return np.asarray(np.where(nan.any(axis=-1), np.argmax(nan, axis=-1), largest), np.int64)

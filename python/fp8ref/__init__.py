@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bit-exact reference for FP8 E4M3 inference.
+
+The functions here are the golden model's: importing ``fp8ref`` is importing the oracle, with numpy and ml_dtypes as its
+only needs. ``fp8ref.backend("cpu")`` has the same functions in C++, ``fp8ref.load`` opens a checkpoint on either, and
+``spec/`` says in words what every bit is.
+
+Example:
+    >>> import ml_dtypes, numpy as np, fp8ref
+    >>> x = np.array([[0.5, -3.0, 7.0, 0.0]], dtype=ml_dtypes.bfloat16)
+    >>> codes, scale = fp8ref.quantize(x, rule="vllm.per_token")
+    >>> y = fp8ref.scaled_mm(codes, codes, scale, scale)
+    >>> y.dtype.name, y.shape
+    ('bfloat16', (1, 1))
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from . import errors
+from .backends import Backend, backend
+from .golden.attention import attention
+from .golden.e4m3 import decode, encode
+from .golden.linear import linear
+from .golden.quantize import dequantize, quantize
+from .golden.residual import residual
+from .golden.rmsnorm import rmsnorm
+from .golden.rope import rope, rope_frequencies, rope_table
+from .golden.sample import sample
+from .golden.scaled_mm import scaled_mm
+from .golden.silu_mul import silu_mul
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "__version__",
+    "attention",
+    "backend",
+    "decode",
+    "dequantize",
+    "encode",
+    "errors",
+    "linear",
+    "load",
+    "quantize",
+    "residual",
+    "rmsnorm",
+    "rope",
+    "rope_frequencies",
+    "rope_table",
+    "sample",
+    "scaled_mm",
+    "silu_mul",
+]
+
+
+def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:
+    """Open a checkpoint folder as a model.
+
+    Args:
+        checkpoint: a folder with config.json and safetensors: compressed-tensors ``float-quantized``, AutoFP8 static or
+            plain bf16; spec/checkpoint.md says what it may hold.
+        backend: ``cpu`` (C++) or ``golden`` (numpy, the specification).
+        accumulate: the accumulator of every FP8 matrix multiply, ``exact`` or ``sm90_wgmma``.
+
+    Returns:
+        A model with ``logits(tokens) -> float32 (T, V)`` and ``generate(tokens, max_new_tokens=...) -> list[int]``.
+
+    Raises:
+        CheckpointError: the folder is damaged; UnsupportedError: it asks for something unknown; BackendError: no such
+            backend here.
+
+    Example:
+        >>> import fp8ref
+        >>> model = fp8ref.load("SmolLM2-135M-Instruct-FP8")  # doctest: +SKIP
+        >>> model.generate([1, 9690, 198], max_new_tokens=8)  # doctest: +SKIP
+    """
+    from .model import load as load_model
+
+    return load_model(checkpoint, backend=backend, accumulate=accumulate)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention against the witness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bits import BF16, assert_same_bits, from_bits
+from fp8ref.golden import attention as golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inputs.attention import UNIT, cases
+from oracle import attention, expected
+
+
+@pytest.mark.parametrize("case", cases(), ids=repr)
+def test_equals_witness(case):
+    assert_same_bits(golden.attention(**case.arguments), expected(case), case.name)
+
+
+def _draw(data, shape, low, high):
+    size = int(np.prod(shape))
+    number = st.tuples(st.integers(0, 1), st.integers(low, high), st.sampled_from([0, 1, 127]) | st.integers(0, 127))
+    bits = number.map(lambda t: t[0] << 15 | t[1] << 7 | t[2])
+    return from_bits(data.draw(st.lists(bits, min_size=size, max_size=size)), BF16).reshape(shape)
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_any_heads(data):
+    key_heads, group, dim = (data.draw(st.integers(1, 3)) for _ in range(3))
+    tokens = data.draw(st.integers(1, 3))
+    keys = tokens + data.draw(st.integers(0, 4))
+    low, high = data.draw(st.sampled_from([(0, 255), (120, 131), (0, 10), (150, 200), (0, 254)]))
+    q = _draw(data, (tokens, key_heads * group, dim), low, high)
+    k = _draw(data, (keys, key_heads, dim), low, high)
+    v = _draw(data, (keys, key_heads, dim), *data.draw(st.sampled_from([(0, 255), (120, 131), (0, 3), (252, 254)])))
+    arguments = {
+        "scale": data.draw(st.sampled_from([None, 0.2])),
+        "mask": data.draw(st.sampled_from(["causal", "full"])),
+    }
+    assert_same_bits(golden.attention(q, k, v, **arguments), attention(q, k, v, **arguments))
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_ties_and_distant_terms(data):
+    """Few different logits and values: quotients that are ties, or zero, but for terms of any distance."""
+    n = data.draw(st.integers(1, 6))
+    logit = st.sampled_from([0.0, 0.0, 1.0, -20.0, -90.0, -700.0, -(2.0**40), -(2.0**127)])
+    value = st.sampled_from([1.0, 1 + 2.0**-7, 1 + 2.0**-6, -1.0, 0.0, 2.0**-133, -(2.0**-133), 2.0**127, 0.5])
+    k = np.array([[[data.draw(logit), 0]] for _ in range(n)], dtype=np.float32).astype(BF16)
+    v = np.array([[[data.draw(value), data.draw(value)]] for _ in range(n)], dtype=np.float32).astype(BF16)
+    q = np.array([[[1, 0]]], dtype=np.float32).astype(BF16)
+    arguments = {"scale": UNIT, "mask": "full"}
+    assert_same_bits(golden.attention(q, k, v, **arguments), attention(q, k, v, **arguments))

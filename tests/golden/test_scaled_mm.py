@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scaled product against the witness, and both against the published bits of the tensor core."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bits import BF16, assert_same_bits, from_bits, pattern
+from fp8ref.golden import scaled_mm as golden
+from hypothesis import given
+from hypothesis import strategies as st
+from inputs.probes import GENERATED_STEPS, ZERO_STEPS, generated, grouping, probes
+from inputs.scaled_mm import ACCUMULATORS, OUT_DTYPES, cases, codes
+from oracle import expected, scaled_mm
+from witness.scaled_mm import step
+
+RAW = {"a_scale": np.float32(1), "b_scale": np.float32(1), "out_dtype": "float32"}
+
+
+@pytest.mark.parametrize("case", cases(), ids=repr)
+def test_equals_witness(case):
+    assert_same_bits(golden.scaled_mm(**case.arguments), expected(case), case.name)
+
+
+@pytest.mark.parametrize("name", probes())
+def test_probes_of_the_tensor_core(name):
+    a, b, bits = probes()[name]
+    assert pattern(golden.scaled_mm(codes([a]), codes([b]), **RAW, accumulate="sm90_wgmma"))[0, 0] == bits
+
+
+def test_products_of_a_step_are_one_group():
+    a, b = grouping()
+    sums = [golden.scaled_mm(a[i : i + 1], b[i : i + 1], **RAW, accumulate="sm90_wgmma") for i in range(0, len(a), 7)]
+    assert not pattern(np.concatenate(sums)).any()
+
+
+@pytest.mark.parametrize("test", range(len(GENERATED_STEPS)))
+def test_witness_steps_with_an_accumulator(test):
+    before, after = GENERATED_STEPS[test]
+    assert step(*generated(test), before) == after
+
+
+@pytest.mark.parametrize("before", ZERO_STEPS, ids=hex)
+def test_witness_steps_without_products(before):
+    assert step([0] * 32, [0x38] * 32, before) == ZERO_STEPS[before]
+
+
+def _scales(data, rows):
+    shape = data.draw(st.sampled_from([(), (1,), (1, 1), (rows, 1)]))
+    size = int(np.prod(shape))
+    ordinary = st.floats(2.0**-20, 2.0**4, width=32).map(lambda x: int(pattern(np.float32(x))))
+    bits = data.draw(st.lists(ordinary | st.integers(0, 0x7FFFFFFF), min_size=size, max_size=size))
+    return from_bits(bits, np.float32).reshape(shape)
+
+
+def _bias(data, columns):
+    dtype = data.draw(st.sampled_from([None, np.dtype(np.float32), np.dtype(np.float16), BF16]))
+    if dtype is None:
+        return None
+    largest = (1 << 8 * dtype.itemsize) - 1
+    return from_bits(data.draw(st.lists(st.integers(0, largest), min_size=columns, max_size=columns)), dtype)
+
+
+@given(st.data())
+def test_any_bits(data):
+    m, n, k = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)), data.draw(st.integers(0, 70))
+    code = st.integers(0, 255) if data.draw(st.booleans()) else st.integers(0, 255).filter(lambda c: c & 0x7F != 0x7F)
+    a, b = (codes(data.draw(st.lists(code, min_size=rows * k, max_size=rows * k))).reshape(rows, k) for rows in (m, n))
+    arguments = {
+        "a_scale": _scales(data, m),
+        "b_scale": _scales(data, n),
+        "bias": _bias(data, n),
+        "out_dtype": data.draw(st.sampled_from(OUT_DTYPES)),
+        "accumulate": data.draw(st.sampled_from(ACCUMULATORS)),
+    }
+    assert_same_bits(golden.scaled_mm(a, b, **arguments), scaled_mm(a, b, **arguments))
