@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/files.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#else
+#include <filesystem>
+#include <fstream>
+#endif
+
+namespace fp8ref::checkpoint {
+
+#if defined(__unix__) || defined(__APPLE__)
+
+namespace {
+
+/// A file descriptor that closes itself.
+struct Descriptor {
+  int number;
+  ~Descriptor() {
+    if (number >= 0) close(number);
+  }
+};
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) {
+  // Without O_NONBLOCK the open itself would wait for a writer if the file is a pipe.
+  const Descriptor file{path.find('\0') == path.npos ? open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1};
+  struct stat status {};
+  if (file.number < 0 || fstat(file.number, &status) != 0) throw damaged(path, "cannot be read: " + reason(errno));
+  if (!S_ISREG(status.st_mode)) throw damaged(path, "is not a regular file");
+  size_ = static_cast<std::size_t>(status.st_size);
+  if (size_ == 0) return;
+  void* address = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number, 0);
+  if (address == MAP_FAILED) throw damaged(path, "cannot be mapped: " + reason(errno));
+  data_ = static_cast<const char*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
+}
+
+#else
+
+MappedFile::MappedFile(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) throw damaged(path, "is not a regular file");
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  std::ifstream stream(path, std::ios::binary);
+  if (error || !stream) throw damaged(path, "cannot be read");
+  copy_.resize(static_cast<std::size_t>(size));
+  stream.read(copy_.data(), static_cast<std::streamsize>(copy_.size()));
+  if (static_cast<std::uintmax_t>(stream.gcount()) != size) throw damaged(path, "cannot be read to its end");
+  data_ = copy_.data();
+  size_ = copy_.size();
+}
+
+MappedFile::~MappedFile() = default;
+
+#endif
+
+}  // namespace fp8ref::checkpoint
