@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from defects import BF16, Array, bf16, defect, f32, f64
 
 import fp8ref
+from conformance.defects import BF16, Array, bf16, defect, f32, f64
 from fp8ref.golden._round import round_to
 
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share: policies as choices, two consoles, progress bars on stderr, and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+MISUSE = 2
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Backend(StrEnum):
+    """fp8ref.backends.BACKENDS."""
+
+    GOLDEN = "golden"
+    CPU = "cpu"
+
+
+class Accumulate(StrEnum):
+    """The accumulators of scaled_mm."""
+
+    EXACT = "exact"
+    SM90_WGMMA = "sm90_wgmma"
+
+
+class Level(StrEnum):
+    """fp8ref.conformance.LEVELS."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation.")]
+AccumulateOption = Annotated[
+    Accumulate, typer.Option(help="Accumulator of FP8 products: exact, or the bits of a tensor core.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the cpu backend; no bit depends on it.")]
+
+
+class Step(Protocol):
+    """Called as ``step(done, total)`` while work goes on."""
+
+    def __call__(self, done: int, total: int, /) -> None: ...
+
+
+def misuse(message: str) -> NoReturn:
+    """One line on stderr and exit code 2."""
+    fail(message, MISUSE)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """One line on stderr and an exit code."""
+    err.print(f"fp8ref: error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Step]:
+    """A bar on stderr that vanishes at the end; nothing where stderr is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task: TaskID = bar.add_task(description, total=None)
+
+        def step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield step
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the cpu backend."""
+    if threads is not None:
+        from ..backends import backend
+
+        backend("cpu")  # a clear error where it is not installed
+        from .. import _ext
+
+        _ext.set_threads(threads)
+
+
+def write_json(target: str, text: str) -> None:
+    """To a file, or to stdout for ``-``."""
+    if target == "-":
+        print(text, end="")
+        return
+    Path(target).write_text(text, encoding="utf-8")
+
+
+def known(values: Sequence[str]) -> str:
+    """For messages."""
+    return ", ".join(values)

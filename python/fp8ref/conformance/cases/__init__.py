@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named inputs for every op: ``cases/<stem>.py`` yields them; none holds an expected value.
+
+``quick`` is small and full of traps (midpoints, 464 and 480, subnormals, signed zeros, NaN, infinity, amax 0, K tails,
+cancellation, extreme scales, cached prefixes); ``full`` adds larger shapes and sweeps.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from ._case import LEVELS, Case, ModelCase
+
+__all__ = ["LEVELS", "Case", "ModelCase", "cases_of"]
+
+
+def cases_of(stem: str, level: str) -> Iterator[Case | ModelCase]:
+    """The cases of one op at ``quick`` or ``full``, in a fixed order; made one at a time.
+
+    Example:
+        >>> next(cases_of("residual", "quick")).function
+        'residual'
+    """
+    if level not in LEVELS:
+        raise ValueError(f"unknown level {level!r}; known: {', '.join(LEVELS)}")
+    module = importlib.import_module(f"{__name__}.{stem}")
+    yield from module.cases(level)

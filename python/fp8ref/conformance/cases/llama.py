@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny Llamas in every scheme that a checkpoint can have, run whole, in chunks of 7 and token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ._case import ModelCase
+from ._stream import BFLOAT16, FLOAT32, Array, Stream
+
+# Sizes that divide badly: K of 48 and 88 leave tails behind blocks of 32, and three query heads share a key head.
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 48,
+    "intermediate_size": 88,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+SCHEMES = ("bf16", "channel_token", "tensor_static", "autofp8_static")
+TOKENS = 23
+
+
+def _arguments(strategy: str, dynamic: bool) -> dict[str, Any]:
+    return {"type": "float", "num_bits": 8, "symmetric": True, "strategy": strategy, "dynamic": dynamic}
+
+
+def _quantization(scheme: str) -> dict[str, Any]:
+    """The quantization_config of a scheme."""
+    if scheme == "autofp8_static":
+        return {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}
+    dynamic = scheme == "channel_token"
+    group = {
+        "targets": ["Linear"],
+        "weights": _arguments("channel" if dynamic else "tensor", False),
+        "input_activations": _arguments("token" if dynamic else "tensor", dynamic),
+    }
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "float-quantized",
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": group},
+    }
+
+
+def _config(scheme: str, sizes: Mapping[str, int], **more: Any) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "eos_token_id": 2,
+        **sizes,
+        **more,
+    }
+    if scheme != "bf16":
+        config["quantization_config"] = _quantization(scheme)
+    return config
+
+
+def _projection(s: Stream, scheme: str, name: str, out: int, columns: int) -> Iterator[tuple[str, Array]]:
+    """The tensors of one projection; outputs come out near one in size."""
+    if scheme == "bf16":
+        yield f"{name}.weight", np.ldexp(s.normal((out, columns), FLOAT32), -3).astype(BFLOAT16)
+        return
+    yield f"{name}.weight", s.code_bell((out, columns))
+    if scheme == "channel_token":
+        yield f"{name}.weight_scale", s.scales((out, 1), -11, -9).astype(BFLOAT16)
+    elif scheme == "tensor_static":
+        yield f"{name}.weight_scale", s.scales((1,), -11, -10).astype(BFLOAT16)
+        yield f"{name}.input_scale", s.scales((1,), -7, -6).astype(BFLOAT16)
+    else:
+        yield f"{name}.weight_scale", s.scales((), -11, -10)
+        yield f"{name}.input_scale", s.scales((), -7, -6)
+
+
+def _tensors(s: Stream, scheme: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+    """All tensors under the names of Hugging Face."""
+    hidden, inner, d = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    q, kv = config["num_attention_heads"] * d, config["num_key_value_heads"] * d
+    yield "model.embed_tokens.weight", s.normal((config["vocab_size"], hidden))
+    yield "model.norm.weight", s.normal((hidden,))
+    if not config["tie_word_embeddings"]:
+        yield "lm_head.weight", s.normal((config["vocab_size"], hidden), exponent=-3)
+    shapes = {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            yield f"{prefix}{norm}.weight", s.normal((hidden,))
+        for name, (out, columns) in shapes.items():
+            yield from _projection(s, scheme, prefix + name, out, columns)
+            if config.get("attention_bias" if name.startswith("self_attn") else "mlp_bias"):
+                yield f"{prefix}{name}.bias", s.normal((out,), exponent=-2)
+
+
+def _case(name: str, scheme: str, config: Mapping[str, Any], cut: int, accumulate: str) -> ModelCase:
+    s = Stream(f"llama/{name.split('/')[0]}")  # one model for all its cuts and accumulators
+    tensors = dict(_tensors(s, scheme, config))
+    tokens = tuple(s.integers((TOKENS,), 0, config["vocab_size"]).tolist())
+    return ModelCase(f"{name}/{accumulate}/cut_{cut}", config, tensors, tokens, cut, accumulate)
+
+
+def cases(level: str) -> Iterator[ModelCase]:
+    """Each scheme; then llama3 RoPE, a head of its own, and biases; cuts change no bit [LLAMA-CUT]."""
+    for scheme in SCHEMES:
+        config = _config(scheme, SIZES)
+        yield _case(scheme, scheme, config, TOKENS, "exact")
+        yield _case(scheme, scheme, config, 7, "sm90_wgmma")
+    variants: dict[str, dict[str, Any]] = {
+        "llama3_rope": {"rope_scaling": LLAMA3, "rope_theta": 500000.0},
+        "own_head": {"tie_word_embeddings": False},
+        "biases": {"attention_bias": True, "mlp_bias": True},
+    }
+    for name, more in variants.items():
+        yield _case(name, "channel_token", _config("channel_token", SIZES, **more), 7, "exact")
+    yield _case("channel_token", "channel_token", _config("channel_token", SIZES), 1, "exact")
+    if level == "full":
+        sizes = {**SIZES, "vocab_size": 1000, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
+        sizes |= {"num_attention_heads": 8, "head_dim": 32}
+        for scheme in SCHEMES:
+            for accumulate in ("exact", "sm90_wgmma"):
+                yield _case(f"larger_{scheme}", scheme, _config(scheme, sizes), 11, accumulate)

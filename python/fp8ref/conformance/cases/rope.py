@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of RoPE: frequencies of every Llama 3 config, positions up to the last one, special values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ._case import BF16_SPECIAL, Case
+from ._stream import FLOAT32, Stream
+
+LAST = (1 << 24) - 1
+LLAMA31 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+LLAMA32 = {**LLAMA31, "factor": 32.0}
+NO_MIDDLE = {**LLAMA31, "low_freq_factor": 4.0}
+ODD = {"factor": 3.7, "low_freq_factor": 1.3, "high_freq_factor": 5.1, "original_max_position_embeddings": 1000}
+
+
+def _frequencies(level: str) -> Iterator[Case]:
+    bases = (10000.0, 100000.0, 500000.0, 1000000.0, 2.0, 1.0e-3, 3.14159)
+    for head_dim in (2, 8, 64, 128):
+        for base in bases:
+            yield Case(f"frequencies/{head_dim}/{base}", "rope_frequencies", {"head_dim": head_dim, "base": base})
+    for label, scaling in (("3.1", LLAMA31), ("3.2", LLAMA32), ("no_middle", NO_MIDDLE), ("odd", ODD)):
+        for head_dim in (64, 128) if level == "quick" else (16, 32, 64, 80, 96, 128, 256):
+            arguments = {"head_dim": head_dim, "base": 500000.0, "scaling": scaling}
+            yield Case(f"frequencies/llama{label}/{head_dim}", "rope_frequencies", arguments)
+    yield Case("frequencies/error/odd_head", "rope_frequencies", {"head_dim": 7, "base": 10000.0})
+    yield Case("frequencies/error/base", "rope_frequencies", {"head_dim": 8, "base": -1.0})
+
+
+def _tables(level: str) -> Iterator[Case]:
+    s = Stream("rope/tables")
+    inverse = np.sort(s.spread((32,), -20, 0, FLOAT32))
+    inverse = np.abs(inverse)
+    inverse[0] = 1.0
+    positions = np.array([0, 1, 2, 3, 5, 22, 355, 710, 104348, 2**20, LAST - 1, LAST], dtype=np.int64)
+    yield Case("table/marked", "rope_table", {"positions": positions, "frequencies": inverse})
+    yield Case("table/first", "rope_table", {"positions": np.arange(256), "frequencies": inverse})
+    count = 20000 if level == "full" else 500
+    random = s.integers((count,), 0, LAST + 1)
+    yield Case("table/random", "rope_table", {"positions": random, "frequencies": s.scales((16,), -22, 0)})
+    yield Case("table/empty", "rope_table", {"positions": np.zeros((0,), np.int64), "frequencies": inverse})
+    for name, bad in (("negative", -1), ("too_large", LAST + 1)):
+        yield Case(f"table/error/{name}", "rope_table", {"positions": np.array([bad]), "frequencies": inverse})
+
+
+def _rotations(level: str) -> Iterator[Case]:
+    shapes = [(1, 1, 2), (3, 9, 64), (5, 3, 64), (0, 4, 8), (4, 0, 8), (33, 5, 10)]
+    if level == "full":
+        shapes += [(512, 9, 64), (64, 32, 128)]
+    for tokens, heads, width in shapes:
+        name = f"rope/{tokens}x{heads}x{width}"
+        s = Stream(name)
+        # cos and sin as any float32 in [-1, 1]: rounding them to bf16 is part of the op.
+        table = [np.ldexp(s.normal((tokens, width // 2), FLOAT32), -3) for _ in range(2)]
+        yield Case(name, "rope", {"x": s.normal((tokens, heads, width)), "cos": table[0], "sin": table[1]})
+    s = Stream("rope/special")
+    ends = np.array([1.0, 0.0, -1.0, -0.0, 2.0**-130, 1 - 2.0**-9, 0.5 + 2.0**-10, 0.7071068], dtype=np.float32)
+    cos, sin = np.meshgrid(ends, ends)
+    x = s.pick(BF16_SPECIAL, (8, 64, 16))
+    yield Case("rope/special", "rope", {"x": x, "cos": cos, "sin": sin})
+    x = s.spread((8, 64, 16), -126, -110)
+    yield Case("rope/subnormal", "rope", {"x": x, "cos": cos, "sin": sin})
+    yield Case("rope/error/shape", "rope", {"x": x, "cos": cos[:, :4], "sin": sin[:, :4]})
+
+
+def cases(level: str) -> Iterator[Case]:
+    """The three functions in the order in which a model calls them."""
+    yield from _frequencies(level)
+    yield from _tables(level)
+    yield from _rotations(level)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of scaled_mm: K tails, empty sizes, sums at midpoints, cancellation, extreme scales, all output types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ._case import Case
+from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
+
+ACCUMULATE = ("exact", "sm90_wgmma")
+OUT = ("float32", "bfloat16", "float16")
+ONE = np.float32(1)
+
+# (M, N, K): around the 32-element step of the tensor core, around tiles, and empty in each direction.
+SHAPES = (
+    (1, 1, 1), (2, 3, 0), (0, 5, 32), (3, 0, 32), (5, 7, 31), (5, 7, 32), (5, 7, 33), (1, 65, 64), (65, 9, 64),
+    (17, 19, 200), (4, 6, 576),
+)  # fmt: skip
+
+
+def _mm(a: Array, b: Array, a_scale: Any = ONE, b_scale: Any = ONE, **more: Any) -> dict[str, Any]:
+    return {"a": a, "b": b, "a_scale": a_scale, "b_scale": b_scale, **more}
+
+
+def _values(rows: list[list[float]]) -> Array:
+    """Codes of values that E4M3 holds exactly."""
+    values = np.array(rows, dtype=np.float32)
+    codes = values.astype(FLOAT8)
+    assert np.array_equal(codes.astype(np.float32), values)
+    return codes
+
+
+def _shapes() -> Iterator[tuple[str, dict[str, Any]]]:
+    for m, n, k in SHAPES:
+        name = f"{m}x{n}x{k}"
+        s = Stream(f"scaled_mm/{name}")
+        a, b = s.code_bell((m, k)), s.codes((n, k))
+        yield f"{name}/rows", _mm(a, b, s.scales((m, 1)), s.scales((n, 1)))
+        yield f"{name}/scalars", _mm(a, b, np.float32(0.013), np.float32(0.37))
+
+
+def _biases() -> Iterator[tuple[str, dict[str, Any]]]:
+    """With a bias the last multiply and the add are one rounding; sizes are chosen so that two would differ."""
+    for label, dtype in (("bf16", BFLOAT16), ("fp16", FLOAT16), ("fp32", FLOAT32)):
+        s = Stream(f"scaled_mm/bias/{label}")
+        a, b = s.codes((9, 96)), s.codes((33, 96))
+        yield f"bias/{label}", _mm(a, b, s.scales((9, 1)), s.scales((33, 1)), bias=s.normal((33,), dtype, exponent=2))
+    s = Stream("scaled_mm/bias/cancel")
+    a, b = s.codes((3, 32)), s.codes((5, 32))
+    bias = -(a[:1].astype(np.float64) @ b.T.astype(np.float64)).astype(np.float32)[0]
+    yield "bias/cancel", _mm(a, b, bias=bias)
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], dtype=np.float32)
+    yield "bias/special", _mm(a, b, bias=special)
+
+
+def _boundaries() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Sums one small product away from a midpoint of float32 (2**24 + 1) and of bf16 (2**16 + 2**8)."""
+    tiny = 2.0**-9
+    big = [256.0] * 256  # 256 products of 2**16 are 2**24
+    small = [[1.0, 0.0], [1.0, tiny], [1.0, -tiny], [-1.0, 0.0], [-1.0, tiny], [0.0, tiny]]
+    a = _values([[*big, 1.0, tiny], [*[-x for x in big], -1.0, tiny]])
+    b = _values([[*big, *tail] for tail in small])
+    yield "float32_midpoint", _mm(a, b)
+    a = _values([[256.0, 16.0, tiny], [-256.0, -16.0, tiny]])
+    b = _values([[256.0, x, y] for x in (16.0, -16.0) for y in (0.0, tiny, -tiny)])
+    yield "bf16_midpoint", _mm(a, b)
+    s = Stream("scaled_mm/cancel")
+    half = s.codes((6, 40))
+    other = s.codes((7, 40))
+    a = np.concatenate([half, half], axis=1)
+    b = np.concatenate([other, (other.view(np.uint8) ^ 0x80).view(FLOAT8)], axis=1)
+    yield "cancel_to_zero", _mm(a, b, s.scales((6, 1)), s.scales((7, 1)))
+    b = b.copy()
+    b[:, 17] = np.uint8(0x01).view(FLOAT8)
+    yield "cancel_to_tiny", _mm(a, b, s.scales((6, 1)), s.scales((7, 1)))
+    zeros = np.zeros((2, 40), dtype=np.uint8)
+    zeros[1] = 0x80
+    yield "signed_zeros", _mm(zeros, zeros, bias=np.array([-0.0, 0.0], dtype=np.float32))
+
+
+def _spread() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Products 2**35 apart: what a tensor core cuts off at 13 fraction bits, and where order would matter."""
+    s = Stream("scaled_mm/spread")
+    a, b = s.codes((24, 160)), s.codes((24, 160))
+    yield "spread", _mm(a, b, s.scales((24, 1)), s.scales((24, 1)))
+    largest = np.full((3, 96), 0x7E, dtype=np.uint8)
+    smallest = np.full((3, 96), 0x01, dtype=np.uint8)
+    mixed = largest.copy()
+    mixed[:, ::2] = 0xFE
+    mixed[:, 5] = 0x01
+    yield "large_and_small", _mm(np.concatenate([largest, smallest, mixed]), np.concatenate([mixed, smallest, largest]))
+
+
+def _specials() -> Iterator[tuple[str, dict[str, Any]]]:
+    s = Stream("scaled_mm/special")
+    a, b = s.codes((9, 70)).view(np.uint8), s.codes((9, 70)).view(np.uint8)
+    nan = a.copy()
+    nan[2, 69], nan[5, 0], nan[7] = 0x7F, 0xFF, 0x7F
+    yield "nan_codes", _mm(nan, b)
+    extremes = np.array([0, 2.0**-149, 2.0**-126, 2.0**-60, 1, 2.0**60, 3e38, np.inf, np.nan], dtype=np.float32)[
+        :, None
+    ]
+    yield "extreme_scales", _mm(a, b, extremes, np.roll(extremes, 4, axis=0))
+    yield "extreme_scales_bias", _mm(a, b, extremes, np.roll(extremes, 2, axis=0), bias=s.normal((9,), FLOAT32))
+    yield "reversed_extremes", _mm(a, b, extremes[::-1].copy(), extremes)
+    # With full fractions a_s * (b_s * acc), b_s * (a_s * acc) and (a_s * b_s) * acc round apart.
+    a, b = s.codes((40, 48)), s.codes((40, 48))
+    yield "scale_order", _mm(a, b, s.scales((40, 1), -3, 3), s.scales((40, 1), -3, 3))
+    for label, dtype in (("bf16", BFLOAT16), ("fp16", FLOAT16)):
+        rows = s.scales((40, 1), -3, 3).astype(dtype)
+        yield f"scales_{label}", _mm(a, b, rows, rows[::-1].copy())
+
+
+def _errors() -> Iterator[Case]:
+    a, b = np.zeros((2, 4), np.uint8), np.zeros((3, 4), np.uint8)
+    yield Case("error/negative_scale", "scaled_mm", _mm(a, b, np.float32(-1.0)))
+    yield Case("error/negative_zero_scale", "scaled_mm", _mm(a, b, ONE, np.float32(-0.0)))
+    yield Case("error/k_differs", "scaled_mm", _mm(a, b[:, :3]))
+    yield Case("error/scale_shape", "scaled_mm", _mm(a, b, np.ones((2,), np.float32)))
+    yield Case("error/bias_shape", "scaled_mm", _mm(a, b, bias=np.zeros((2,), np.float32)))
+    yield Case("error/accumulate", "scaled_mm", _mm(a, b, accumulate="float32"))
+    yield Case("error/out_dtype", "scaled_mm", _mm(a, b, out_dtype="float8_e4m3fn"))
+
+
+def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    s = Stream("scaled_mm/long")
+    yield "long_k", _mm(s.codes((1, 171_235)), s.codes((2, 171_235)), np.float32(0.5), np.float32(0.25))
+    if level == "full":
+        for m, n, k in ((64, 576, 576), (33, 1536, 576), (70, 576, 1536)):
+            s = Stream(f"scaled_mm/full/{m}x{n}x{k}")
+            yield f"{m}x{n}x{k}", _mm(s.code_bell((m, k)), s.code_bell((n, k)), s.scales((m, 1)), s.scales((n, 1)))
+        s = Stream("scaled_mm/full/longer")
+        largest = np.full((1, 400_000), 0x7E, dtype=np.uint8)
+        yield "longest_k", _mm(largest, np.concatenate([largest, s.codes((1, 400_000)).view(np.uint8)]))
+
+
+def cases(level: str) -> Iterator[Case]:
+    """Every input under both accumulators and all output types."""
+    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials(), _large(level)):
+        for name, arguments in group:
+            for accumulate in ACCUMULATE:
+                for out in OUT:
+                    more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
+                    yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+    yield from _errors()

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases are inputs that never drift: names are unique, and the bytes of the quick level are pinned by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fp8ref.conformance import LEVELS, Case, ModelCase, cases_of
+from fp8ref.conformance.cases._stream import Stream
+from fp8ref.table import ops
+
+STEMS = [op.stem for op in ops()]
+
+# sha256 of all inputs of the quick level. A change here is a change of the suite, and must be meant.
+DIGESTS = {}
+
+
+def _arguments(case: Case | ModelCase) -> Mapping[str, Any]:
+    if isinstance(case, Case):
+        return {"function": case.function, **case.arguments}
+    return {"config": str(sorted(case.config.items())), **case.tensors, "run": (case.tokens, case.cut, case.accumulate)}
+
+
+def digest(cases: Iterable[Case | ModelCase]) -> str:
+    """Names, argument names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for case in cases:
+        for key, value in _arguments(case).items():
+            total.update(f"{case.name}|{key}|".encode())
+            if isinstance(value, np.ndarray | np.generic):
+                array = np.asarray(value)
+                total.update(f"{array.dtype.name}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+            else:
+                total.update(repr(value).encode())
+    return total.hexdigest()
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_inputs_are_pinned(stem: str) -> None:
+    assert digest(cases_of(stem, "quick")) == DIGESTS[stem]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_full_begins_with_nothing_less_than_quick(stem: str) -> None:
+    names = {level: [case.name for case in cases_of(stem, level)] for level in LEVELS}
+    assert all(len(set(found)) == len(found) for found in names.values())
+    assert len(names["quick"]) >= 5
+    assert set(names["quick"]) <= set(names["full"])
+
+
+def test_unknown_level() -> None:
+    with pytest.raises(ValueError, match="unknown level 'slow'"):
+        next(cases_of("e4m3", "slow"))
+
+
+def test_words_do_not_depend_on_how_they_are_asked_for() -> None:
+    whole, parts = Stream("name"), Stream("name")
+    assert whole.words((6,)).tolist() == [*parts.words((2,)).tolist(), *parts.words((2, 2)).ravel().tolist()]
+    assert Stream("name").words((6,)).tolist() != Stream("another").words((6,)).tolist()
+
+
+def test_words_are_those_of_splitmix64() -> None:
+    """The first words from the state 1234567, as the author's C code prints them."""
+    stream = Stream("any")
+    stream._key = np.array([1234567], dtype=np.uint64)
+    assert stream.words((3,)).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_finite_codes_hold_no_nan() -> None:
+    assert len(np.unique(Stream("codes").codes((20000,)).view(np.uint8))) == 254
