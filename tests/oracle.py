@@ -11,11 +11,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from bits import BF16, E4M3, from_bits, pattern
+from inputs.case import Case
 from witness import attention as _attention
 from witness import e4m3 as _e4m3
 from witness import formats
 from witness import linear as _linear
+from witness import llama as _llama
 from witness import quantize as _quantize
 from witness import residual as _residual
 from witness import rmsnorm as _rmsnorm
@@ -23,8 +26,6 @@ from witness import rope as _rope
 from witness import sample as _sample
 from witness import scaled_mm as _scaled_mm
 from witness import silu_mul as _silu_mul
-
-from inputs.case import Case
 
 
 def format_of(array: Any) -> formats.Format:
@@ -123,6 +124,23 @@ def residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def sample(logits: np.ndarray) -> np.ndarray:
     fmt, rows = format_of(logits), pattern(logits).reshape(-1, logits.shape[-1]).tolist()
     return np.array([_sample.sample(row, fmt) for row in rows], dtype=np.int64).reshape(logits.shape[:-1])
+
+
+def forward(model: Any, prompt: Any) -> dict[str, np.ndarray]:
+    """Every intermediate of forwards one after the other; the n-th forward's names begin with "n.".
+
+    `model` has a config, an accumulate and patterns(), as inputs/llama.py makes them; the prompt is a sequence of
+    (tokens, number of rows of logits).
+    """
+    witness = _llama.Llama(model.config, model.patterns(), model.accumulate)
+    found = {}
+    for n, (tokens, rows) in enumerate(prompt):
+        witness.forward(tokens, rows)
+        for name, values in witness.trace.items():
+            wide = name == "logits" or name.endswith("input_scale")
+            dtype = np.float32 if wide else E4M3 if name.endswith("input_codes") else BF16
+            found[f"{n}.{name}"] = from_bits(values, dtype)
+    return found
 
 
 def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -58,8 +58,11 @@ class Folder {
   const Tensor* find(const std::string& name) const;
 
  private:
+  using Shards = std::unordered_map<std::string, std::string>;  // the file of each tensor, as the index has it
+
   void open_index(const std::string& file);
-  void add(const std::string& file);
+  /// Maps a file and takes its tensors; shards is nullptr where there is no index.
+  void add(const std::string& file, const Shards* shards);
 
   std::string path_, config_file_, generation_file_;
   Object config_, generation_;

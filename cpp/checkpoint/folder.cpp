@@ -38,7 +38,7 @@ Folder::Folder(const std::string& path)
   if (exists(generation_file_)) generation_ = read_object(generation_file_);
   const std::string single = path + "/" + kSingle, index = path + "/" + kIndex;
   if (exists(single)) {
-    add(single);
+    add(single, nullptr);
   } else if (exists(index)) {
     open_index(index);
   } else {
@@ -51,12 +51,16 @@ const Tensor* Folder::find(const std::string& name) const {
   return found == places_.end() ? nullptr : &tensors_[found->second];
 }
 
-void Folder::add(const std::string& file) {
+void Folder::add(const std::string& file, const Shards* shards) {
   files_.push_back(std::make_unique<MappedFile>(file));
   for (Tensor& tensor : parse_safetensors(files_.back()->bytes(), file)) {
-    if (!places_.emplace(tensor.name, tensors_.size()).second) {
-      throw damaged(file, "tensor " + quoted(tensor.name) + " is here, and in another file too");
+    if (shards != nullptr) {
+      const auto shard = shards->find(tensor.name);
+      if (shard == shards->end() || shard->second != file) {
+        throw damaged(file, "tensor " + quote(tensor.name) + " is here, but " + kIndex + " does not say so");
+      }
     }
+    places_.emplace(tensor.name, tensors_.size());
     tensors_.push_back(std::move(tensor));
   }
 }
@@ -66,26 +70,20 @@ void Folder::open_index(const std::string& file) {
   const Object root = read_object(file);
   const Section map = Section(file, &root).section("weight_map");
   if (map.empty()) throw damaged(file, "weight_map is missing or empty");
-  std::unordered_map<std::string, std::string> files;
-  std::set<std::string> shards;
+  Shards shards;
+  std::set<std::string> files;
   for (const auto& [tensor, value] : map.values()) {
     const std::string* name = value.string();
     if (name == nullptr || !plain(*name)) {
-      throw damaged(file, "weight_map of tensor " + quoted(tensor) + " must be a plain file name, got " + show(value));
+      throw damaged(file, "weight_map of tensor " + quote(tensor) + " must be a plain file name, got " + show(value));
     }
-    files[tensor] = path_ + "/" + *name;
-    shards.insert(files[tensor]);
+    shards[tensor] = path_ + "/" + *name;
+    files.insert(shards[tensor]);
   }
-  for (const std::string& shard : shards) add(shard);
-  for (const Tensor& tensor : tensors_) {
-    const auto claimed = files.find(tensor.name);
-    if (claimed == files.end() || claimed->second != tensor.file) {
-      throw damaged(tensor.file, "tensor " + quoted(tensor.name) + " is here, but " + kIndex + " does not say so");
-    }
-  }
-  for (const auto& [tensor, shard] : files) {
+  for (const std::string& shard : files) add(shard, &shards);
+  for (const auto& [tensor, shard] : shards) {
     if (find(tensor) == nullptr) {
-      throw damaged(shard, "tensor " + quoted(tensor) + " is missing; " + kIndex + " says that it is here");
+      throw damaged(shard, "tensor " + quote(tensor) + " is missing; " + kIndex + " says that it is here");
     }
   }
 }

@@ -23,7 +23,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(std::uint64_t value) override { return add({value}); }
   bool number_float(double value, const std::string&) override { return add({value}); }
   bool string(std::string& value) override { return add({std::move(value)}); }
-  bool binary(std::vector<std::uint8_t>&) override { return false; }
+  bool binary(nlohmann::json::binary_t&) override { return false; }  // JSON has none
   bool start_object(std::size_t) override { return open({Object()}); }
   bool start_array(std::size_t) override { return open({Array()}); }
   bool end_array() override { return close(); }
@@ -75,7 +75,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     for (const auto& [key, value] : object) keys.push_back(key);
     std::sort(keys.begin(), keys.end());
     const auto twice = std::adjacent_find(keys.begin(), keys.end());
-    if (twice != keys.end()) fail("key " + quoted(*twice) + " appears twice");
+    if (twice != keys.end()) fail("key " + quote(*twice) + " appears twice");
   }
 
   const std::string& file_;
@@ -98,7 +98,7 @@ bool Value::integer(std::int64_t low, std::int64_t high, std::int64_t& out) cons
   return low <= out && out <= high;
 }
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out = "'";
   for (const char c : text) {
@@ -122,20 +122,22 @@ std::string show(const Value& value) {
     std::string operator()(std::int64_t x) const { return std::to_string(x); }
     std::string operator()(std::uint64_t x) const { return std::to_string(x); }
     std::string operator()(double x) const { return nlohmann::json(x).dump(); }
-    std::string operator()(const std::string& x) const { return quoted(x); }
+    std::string operator()(const std::string& x) const { return quote(x); }
     std::string operator()(const Array& x) const {
       std::string out = "[";
       for (const Value& item : x) {
+        if (out.size() > 1) out += ", ";
         if (out.size() > kShown) return out + "...]";
-        out += (out.size() > 1 ? ", " : "") + show(item);
+        out += show(item);
       }
       return out + "]";
     }
     std::string operator()(const Object& x) const {
       std::string out = "{";
       for (const auto& [key, item] : x) {
+        if (out.size() > 1) out += ", ";
         if (out.size() > kShown) return out + "...}";
-        out += (out.size() > 1 ? ", " : "") + quoted(key) + ": " + show(item);
+        out += quote(key) + ": " + show(item);
       }
       return out + "}";
     }
@@ -183,8 +185,8 @@ CheckpointError Section::wrong(std::string_view key, const std::string& expected
 
 UnsupportedError Section::unsupported(std::string_view key, const std::string& supported) const {
   const Value* value = find(key);
-  return UnsupportedError(file_ + ": key " + path(key) + (value == nullptr ? " (absent)" : "=" + show(*value)) +
-                          " is not supported; supported: " + supported);
+  const std::string found = value == nullptr ? "absent" : show(*value);
+  return UnsupportedError(file_ + ": key " + path(key) + " (" + found + ") is not supported; supported: " + supported);
 }
 
 std::int64_t Section::integer(std::string_view key, std::int64_t low, std::int64_t high) const {

@@ -33,7 +33,7 @@ struct Value {
 };
 
 /// Text in quotes for an error message: one line of ASCII, cut to a readable length.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 /// A value for an error message.
 std::string show(const Value& value);
 

@@ -35,7 +35,7 @@ std::string reason(int error) { return std::generic_category().message(error); }
 MappedFile::MappedFile(const std::string& path) {
   // Without O_NONBLOCK the open itself would wait for a writer if the file is a pipe.
   const Descriptor file{path.find('\0') == path.npos ? open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1};
-  struct stat status {};
+  struct stat status{};
   if (file.number < 0 || fstat(file.number, &status) != 0) throw damaged(path, "cannot be read: " + reason(errno));
   if (!S_ISREG(status.st_mode)) throw damaged(path, "is not a regular file");
   size_ = static_cast<std::size_t>(status.st_size);

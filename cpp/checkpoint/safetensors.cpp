@@ -18,11 +18,25 @@ struct DtypeSize {
   std::string_view name;
   std::int64_t bytes;
 };
-constexpr std::array<DtypeSize, 19> kDtypes{{{"BOOL", 1},        {"U8", 1},      {"I8", 1},          {"F8_E5M2", 1},
-                                             {"F8_E4M3", 1},     {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1},
-                                             {"I16", 2},         {"U16", 2},     {"F16", 2},         {"BF16", 2},
-                                             {"I32", 4},         {"U32", 4},     {"F32", 4},         {"I64", 8},
-                                             {"U64", 8},         {"F64", 8},     {"C64", 8}}};
+constexpr std::array<DtypeSize, 19> kDtypes{{{"BOOL", 1},
+                                             {"U8", 1},
+                                             {"I8", 1},
+                                             {"F8_E5M2", 1},
+                                             {"F8_E4M3", 1},
+                                             {"F8_E8M0", 1},
+                                             {"F8_E4M3FNUZ", 1},
+                                             {"F8_E5M2FNUZ", 1},
+                                             {"I16", 2},
+                                             {"U16", 2},
+                                             {"F16", 2},
+                                             {"BF16", 2},
+                                             {"I32", 4},
+                                             {"U32", 4},
+                                             {"F32", 4},
+                                             {"I64", 8},
+                                             {"U64", 8},
+                                             {"F64", 8},
+                                             {"C64", 8}}};
 
 /// What an error in one row of the header needs.
 struct Row {
@@ -30,7 +44,7 @@ struct Row {
   const std::string& name;
 
   CheckpointError wrong(const std::string& message) const {
-    return damaged(file, "tensor " + quoted(name) + ": " + message);
+    return damaged(file, "tensor " + quote(name) + ": " + message);
   }
 };
 
@@ -72,7 +86,7 @@ Entry read_entry(const std::string& file, const std::string& name, const Value& 
   if (dtype == nullptr) throw row.wrong("dtype must be a string, got " + show(*keys.find("dtype")));
   const auto* known = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.name == *dtype; });
   if (known == kDtypes.end()) {
-    throw UnsupportedError(file + ": tensor " + quoted(name) + ": dtype " + quoted(*dtype) + " is unknown");
+    throw UnsupportedError(file + ": tensor " + quote(name) + ": dtype " + quote(*dtype) + " is unknown");
   }
   Entry entry{{name, file, known->name, {}, nullptr, 0}, 0, 0};
   const Value &shape = *keys.find("shape"), &place = *keys.find("data_offsets");
@@ -97,9 +111,8 @@ Entry read_entry(const std::string& file, const std::string& name, const Value& 
 void check_coverage(const std::string& file, const std::vector<Entry>& entries, std::int64_t data_size) {
   std::vector<const Entry*> sorted;
   for (const Entry& entry : entries) sorted.push_back(&entry);
-  std::sort(sorted.begin(), sorted.end(), [](const Entry* x, const Entry* y) {
-    return std::pair(x->begin, x->end) < std::pair(y->begin, y->end);
-  });
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Entry* x, const Entry* y) { return std::pair(x->begin, x->end) < std::pair(y->begin, y->end); });
   std::int64_t position = 0;
   for (const Entry* entry : sorted) {
     const Row row{file, entry->tensor.name};

@@ -21,7 +21,7 @@ class Fp8RefError(Exception):
 
 
 class OpError(Fp8RefError, ValueError):
-    """An operation got arguments that it has no meaning for; the message names the op, the shapes and what was expected."""
+    """Arguments that an operation has no meaning for; the message names the op, the shapes and what was expected."""
 
 
 class BackendError(Fp8RefError, RuntimeError):

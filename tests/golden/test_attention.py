@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import BF16, assert_same_bits, from_bits
-from fp8ref.golden import attention as golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits
+from fp8ref.golden import attention as golden
 from inputs.attention import UNIT, cases
 from oracle import attention, expected
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import assert_same_bits, from_bits
-from fp8ref.golden import e4m3
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import assert_same_bits, from_bits
+from fp8ref.golden import e4m3
 from inputs.e4m3 import POLICIES, cases
 from oracle import encode, expected
 

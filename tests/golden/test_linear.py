@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import BF16, assert_same_bits, from_bits, pattern
-from fp8ref.golden import linear as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits, pattern
+from fp8ref.golden import linear as golden
 from inputs.linear import cases
 from oracle import expected, linear
 from witness import formats

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import assert_same_bits, from_bits
-from fp8ref.golden import quantize as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import assert_same_bits, from_bits
+from fp8ref.golden import quantize as golden
 from inputs.quantize import DTYPES, RECIPROCAL_TRAP, ROW_RULES, STATIC, TENSOR_RULES, cases
 from oracle import expected, quantize
 

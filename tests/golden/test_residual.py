@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from bits import BF16, assert_same_bits, from_bits
-from fp8ref.golden import residual as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits
+from fp8ref.golden import residual as golden
 from inputs.elementwise import residual_cases
 from oracle import expected, residual
 

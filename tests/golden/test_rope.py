@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import BF16, assert_same_bits, from_bits
-from fp8ref.golden import rope as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits
+from fp8ref.golden import rope as golden
 from inputs.rope import cases
 from oracle import expected, rope, rope_frequencies, rope_table
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bits import BF16, assert_same_bits, from_bits, pattern
-from fp8ref.golden import scaled_mm as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits, pattern
+from fp8ref.golden import scaled_mm as golden
 from inputs.probes import GENERATED_STEPS, ZERO_STEPS, generated, grouping, probes
 from inputs.scaled_mm import ACCUMULATORS, OUT_DTYPES, cases, codes
 from oracle import expected, scaled_mm

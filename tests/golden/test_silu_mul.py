@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from bits import BF16, assert_same_bits, from_bits
-from fp8ref.golden import silu_mul as golden
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bits import BF16, assert_same_bits, from_bits
+from fp8ref.golden import silu_mul as golden
 from inputs.elementwise import silu_cases
 from oracle import expected, silu_mul
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of attention: ordinary heads, thresholds of the weights, exact ties of the quotient, and what must not leak."""
+"""Inputs of attention: ordinary heads, thresholds of the weights, ties of the quotient, and what must not leak."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from functools import cache
 
 import mpmath
 import numpy as np
+
 from bits import BF16, bf16, from_bits, pattern
 from witness import formats
+from witness.attention import scale_constant
 
 from .case import Case
 
@@ -44,7 +46,9 @@ def _random() -> Iterator[Case]:
         q, k = (_normal(rng, n, 1, 4, factor=2.0**exponent) for n in (4, 7))
         yield Case(f"scores of 2**{2 * exponent}", "attention", q=q, k=k, v=_normal(rng, 7, 1, 4))
     yield Case("no tokens", "attention", q=np.zeros((0, 2, 4), BF16), k=k, v=k)
+    yield Case("no heads", "attention", q=np.zeros((2, 0, 4), BF16), k=k, v=k)
     none = np.zeros((0, 1, 4), BF16)
+    yield Case("no tokens and no keys", "attention", q=none, k=none, v=none)
     yield Case("no keys", "attention", q=q, k=none, v=none, mask="full")
 
 
@@ -59,20 +63,29 @@ def _pieces(x: float) -> list[float]:
     return parts
 
 
+def _threshold_logits() -> list[Fraction]:
+    """Where 2**t is halfway between two weights, to 200 bits."""
+    with mpmath.workprec(200):
+        exact = [formats.exact(mpmath.log(mpmath.mpf(2 * m + 1) / 256, 2)) for m in range(128, 256)]
+    return [x + shift for x in exact for shift in (0, -1, 3)]
+
+
+def _neighbours(x: Fraction) -> tuple[float, float]:
+    """The fp32 numbers around a real number."""
+    near = np.float32(float(x))
+    below = near if Fraction(float(near)) < x else np.nextafter(near, np.float32(-np.inf))
+    return float(below), float(np.nextafter(below, np.float32(np.inf)))
+
+
 def _thresholds() -> Iterator[Case]:
-    """The fp32 numbers t on both sides of each place where 2**t is halfway between weights."""
-    found = []
-    for m in range(128, 256):
-        with mpmath.workprec(200):
-            exact = formats.exact(mpmath.log(mpmath.mpf(2 * m + 1) / 256, 2))
-        for shift in (0, -1, 3):
-            near = np.float32(float(exact + shift))
-            below = near if Fraction(float(near)) < exact + shift else np.nextafter(near, np.float32(-np.inf))
-            found += [float(below), float(np.nextafter(below, np.float32(np.inf)))]
-    q = bf16([_pieces(t) for t in found])[:, None, :]
+    """Scores on both sides of the thresholds: two keys, and values that show the last bit of the weights' quotient."""
     k = bf16([[0, 0, 0], [1, 1, 1]])[:, None, :]
     v = bf16([[1, 1, 3], [-1, 0, -0.25]])[:, None, :]
-    yield Case("thresholds of the weights", "attention", q=q, k=k, v=v, scale=UNIT, mask="full")
+    for name, scale in {"": UNIT, ", default scale": None, ", scale 0.3": 0.3}.items():
+        c = Fraction(scale_constant(3, scale))
+        scores = [s for t in _threshold_logits() for s in _neighbours(t / c)]
+        q = bf16([_pieces(s) for s in scores])[:, None, :]
+        yield Case(f"thresholds of the weights{name}", "attention", q=q, k=k, v=v, scale=scale, mask="full")
 
 
 def _one_row(name: str, logits: Sequence[float], values: Sequence[float]) -> Case:

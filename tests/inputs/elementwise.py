@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+
 from bits import BF16, bf16, from_bits
 
 from .case import Case

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
+
 from bits import BF16, bf16, from_bits, pattern
 
 from .case import Case

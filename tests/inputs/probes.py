@@ -10,6 +10,7 @@ import itertools
 import random
 
 import numpy as np
+
 from bits import E4M3, from_bits
 from witness import formats
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import ml_dtypes
 import numpy as np
+
 from bits import BF16, E4M3, from_bits
 
 from .case import Case
@@ -76,7 +77,7 @@ def _rows(dtype: np.dtype) -> dict[str, np.ndarray]:
     return {
         "specials": _array(_specials(dtype), dtype),
         "ties": _ties(dtype),
-        "random": _random(rng, 60, 24, dtype),
+        "random": _random(rng, 60, 23, dtype),
         "no rows": _array(np.zeros((0, 5)), dtype),
         "no columns": _array(np.zeros((3, 0)), dtype),
         "every mantissa": _array(np.linspace(1, 2, 128, endpoint=False)[:, None] * [1, 0.3, -0.01], dtype),
@@ -124,8 +125,17 @@ def _dequantize_cases() -> list[Case]:
     per_row = (2.0 ** rng.uniform(-30, 8, (16, 1))).astype(np.float32)
     edges = from_bits([0, 1, 0x00800000, 0x7F800000, 0x7FC00000, 0x7F7FFFFF, 0x3F800000, 0x33800000], np.float32)
     scales = {"per row": per_row, **{f"scale {s}": s for s in edges}}
-    return [
+    listed = [
         Case(f"dequantize, {out}, {name}", "dequantize", codes=codes, scale=s, out_dtype=out)
         for out in ("bfloat16", "float16", "float32")
         for name, s in scales.items()
     ]
+    # code * s beside a tie of the output: RN32 makes it the tie.
+    odd = from_bits([0x39, 0x3A, 0x3B, 0x3D, 0x3F, 0x3C], E4M3)
+    for out, bits in (("bfloat16", 8), ("float16", 11)):
+        ties = 1 + (2 * np.arange(16) + 1) * 2.0**-bits
+        near = [(ties / float(code)).astype(np.float32) for code in odd]
+        scale = np.concatenate([x for s in near for x in (s, np.nextafter(s, 0), np.nextafter(s, 4))])[:, None]
+        codes = np.broadcast_to(odd, (len(scale), len(odd))).copy()
+        listed.append(Case(f"dequantize, {out}, ties", "dequantize", codes=codes, scale=scale, out_dtype=out))
+    return listed

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
+
 from bits import BF16, bf16, from_bits, pattern
 
 from .case import Case
 
 EPS = 1e-5
 
-# x[0] * r is no tie of bf16, but its fp32 rounding is; found by search.
-_DOUBLE_ROUNDING = ([-0.33203125, -0.004486083984375], [-1.75, 0.255859375], [-0.2373046875, 0.33203125])
+# Rows found by search: an element whose bf16 rounding turns when a step before it is slightly off.
+_TURNING = {
+    "RN32(x * r) is a tie of bf16, x * r is not": [[-0.33203125, -0.004486083984375], [-1.75, 0.255859375]],
+    "r is not one over the rounded root": [[1.15625, -0.26171875, -0.734375], [-2.8125, 0.3671875, -0.005584716796875]],
+    "the mean is a division": [[1.6171875, -1.0859375, -1.0], [-2.0625, -1.3828125, 0.267578125]],
+    "the sum is exact": [[-0.7578125, -0.0159912109375, 1.7109375], [-0.005645751953125, 0.8046875, 1.1484375]],
+    "the last bit of r": [[0.3671875, -0.06982421875, 0.05419921875], [-0.1669921875, 2.046875, 0.2490234375]],
+}
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -44,8 +51,8 @@ def _listed() -> Iterator[Case]:
     for eps in (1e-5, 1e-6, 1e-12, 0.3, 1.0, 2.5e5, 1e-45, 1e-38, 3e38, 1 + 2.0**-24 + 2.0**-40):
         x = bf16([[1, 2.0**-8, 3], [0, -0.0, 0], [2.0**-133, 0, -(2.0**-133)], [2.0**-60, 2.0**-61, 1]])
         yield Case(f"eps {eps}", "rmsnorm", x=x, weight=bf16([1, -1.5, 0.75]), eps=eps)
-    for row in _DOUBLE_ROUNDING:
-        yield Case(f"double rounding {row}", "rmsnorm", x=bf16([row]), weight=None, eps=EPS)
+    for name, turning in _TURNING.items():
+        yield Case(name, "rmsnorm", x=bf16(turning), weight=None, eps=EPS)
     # Squares that add up to a tie of fp32, and a last one of 2**-80 that decides it.
     terms = [1, 2.0**-12, 2.0**-40]
     yield Case("sum at a tie", "rmsnorm", x=bf16([terms, [terms[0], terms[1], 0]]), weight=None, eps=EPS)
@@ -73,7 +80,7 @@ def _specials() -> Iterator[Case]:
         for eps in (EPS, 1e-38):
             w = None if weight is None else bf16(weight)
             yield Case(f"specials, weight {i}, eps {eps}", "rmsnorm", x=bf16(rows), weight=w, eps=eps)
-    # Products in the subnormal range: one rounding to bf16, not one to fp32 before it.
+    # Products in the subnormal range.
     x = bf16([[1, 1.0078125, 1.9921875, 0.50390625]])
     for least in (1, 3, 77, 131, 255):
         w = from_bits([least, least + 1, 0x8000 | least, 2 * least], BF16)

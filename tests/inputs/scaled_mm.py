@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from bits import BF16, E4M3, from_bits
 
 from .case import Case
@@ -60,6 +61,7 @@ def _shapes() -> Iterator[Case]:
             yield _raw(f"K={k}, {accumulate}", a, b, accumulate)
     narrow = {"a_scale": np.array([[1.5], [0.01], [3e-5]]).astype(BF16), "b_scale": np.array([0.3], dtype=np.float16)}
     yield Case("scales of 16 bits", "scaled_mm", a=a, b=b, **narrow)
+    yield Case("many columns", "scaled_mm", a=a, b=codes(_random_codes(rng, (70, k))), a_scale=ONE, b_scale=ONE)
     for m, n in ((0, 3), (3, 0), (0, 0)):
         a, b = codes(np.zeros((m, 5))), codes(np.zeros((n, 5)))
         yield Case(f"M={m} N={n}", "scaled_mm", a=a, b=b, a_scale=ONE, b_scale=ONE)
@@ -97,18 +99,18 @@ def _random() -> Iterator[Case]:
     for accumulate in ACCUMULATORS:
         for out in OUT_DTYPES:
             for spread, k in ((1.0, 96), (30.0, 40)):
-                a, b = codes(_random_codes(rng, (9, k))), codes(_random_codes(rng, (8, k)))
+                a, b = codes(_random_codes(rng, (5, k))), codes(_random_codes(rng, (7, k)))
                 arguments = {
-                    "a_scale": np.exp2(rng.uniform(-spread, 0, (9, 1))).astype(np.float32),
-                    "b_scale": np.exp2(rng.uniform(-spread, 0, (8, 1))).astype(np.float32),
+                    "a_scale": np.exp2(rng.uniform(-spread, 0, (5, 1))).astype(np.float32),
+                    "b_scale": np.exp2(rng.uniform(-spread, 0, (7, 1))).astype(np.float32),
                     "out_dtype": out,
                     "accumulate": accumulate,
                 }
                 label = f"random 2**-{spread:.0f}, {out}, {accumulate}"
                 yield Case(label, "scaled_mm", a=a, b=b, **arguments)
-                bias = (rng.standard_normal(8) * 8).astype(np.float32).astype(BF16)
+                bias = (rng.standard_normal(7) * 8).astype(np.float32).astype(BF16)
                 yield Case(label + ", bf16 bias", "scaled_mm", a=a, b=b, bias=bias, **arguments)
-                bias = (rng.standard_normal(8) * 2.0**-spread).astype(np.float32)
+                bias = (rng.standard_normal(7) * 2.0**-spread).astype(np.float32)
                 yield Case(label + ", fp32 bias", "scaled_mm", a=a, b=b, bias=bias, **arguments)
 
 

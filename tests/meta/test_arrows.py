@@ -43,7 +43,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 def _part(module: str) -> str:
     """``fp8ref.golden.e4m3`` -> ``golden``; the package itself is the empty part."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def _own(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 
 from meta.tree import ROOT, files, name
 
-DEFINED = re.compile(r"^\*\*\[([A-Z0-9]+(?:-[A-Z0-9]+)+)\]\*\*", re.MULTILINE)
+DEFINED = re.compile(r"^(?:- )?\*\*\[([A-Z0-9]+(?:-[A-Z0-9]+)+)\]\*\*", re.MULTILINE)
 CITED = re.compile(r"\[([A-Z][A-Z0-9]+(?:-[A-Z0-9]+)+)\]")
 
 

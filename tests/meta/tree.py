@@ -33,8 +33,9 @@ def syntax(path: Path) -> ast.Module:
 
 
 def dotted(path: Path) -> str:
-    """The module's full name: ``fp8ref.golden.e4m3``."""
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    """The module's full name: ``fp8ref.golden.e4m3``, or for tests ``witness.e4m3``."""
+    base = PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT / "tests"
+    parts = path.relative_to(base).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 

@@ -50,6 +50,8 @@ class Llama:
         for layer in range(self.config["num_hidden_layers"]):
             x = self._layer(layer, x)
         x = self._note("norm", self._norm("model.norm.weight", x))
+        if not logits_rows:
+            return []
         head = "model.embed_tokens.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"
         logits = linear(x[len(x) - logits_rows :], self.tensors[head])
         return self._note("logits", [[encode(FP32, decode(BF16, v)) for v in row] for row in logits])

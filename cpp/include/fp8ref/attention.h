@@ -170,9 +170,9 @@ FP8REF_HD Bf16Parts midpoint_above(int ordinal) {
 }
 
 /// The sign of sum w_j (v_j - tau), exactly: with D = sum w_j > 0 it is the sign of N / D - tau. Terms are taken by
-/// descending exponent, as integers in units of 2^-134 times the power of two in hand. A level's sum, and the sum of all
-/// that is below it, is less than 2^(8 + 263 + 40): an integer that the next shift takes past 2^311 has its sign for
-/// good, so gaps between exponents may be of any size. All terms are finite. [ATTN-EXACT]
+/// descending exponent, as integers in units of 2^-134 times the power of two in hand. A level's sum, and the sum of
+/// all that is below it, is less than 2^(8 + 263 + 40): an integer that the next shift takes past 2^311 has its sign
+/// for good, so gaps between exponents may be of any size. All terms are finite. [ATTN-EXACT]
 FP8REF_HD int attention_sign(const AttentionColumn& column, const Bf16Parts& tau) {
   constexpr int kUnit = -134, kDecided = 312;
   Wide<6> sum;
@@ -217,7 +217,8 @@ FP8REF_HD bf16 attention_between(const AttentionColumn& column, int low, int hig
 }
 
 /// One output from weights of which none makes the row NaN: of no term +0; NaN and infinities among the v of terms
-/// follow the IEEE sum; else the correctly rounded average, which lies between the least and the largest v. [ATTN-OUTPUT]
+/// follow the IEEE sum; else the correctly rounded average, which lies between the least and the largest v.
+/// [ATTN-OUTPUT]
 FP8REF_HD bf16 attention_output(const AttentionColumn& column) {
   bool infinite[2] = {false, false};  // +Inf, -Inf
   int low = 0x8000, high = -0x8000;
@@ -232,8 +233,7 @@ FP8REF_HD bf16 attention_output(const AttentionColumn& column) {
   if (infinite[0] && infinite[1]) return bf16{kNanBf16};
   if (infinite[0] || infinite[1]) return bf16_of(infinite[0] ? high : low);
   if (low > high) return bf16{0};
-  if (low < 0 && high < 0) high = bf16{0}.bits;  // only to let a sum of zeros be +0
-  return attention_between(column, low, high);
+  return attention_between(column, low, high < 0 ? 0 : high);  // a sum of zeros is +0
 }
 
 /// The output from float64 sums N and D of `count` terms in any order, if they prove it; `largest` bounds |v|.
@@ -242,8 +242,8 @@ struct CertifiedOutput {
   FP8REF_HD bool proven() const { return low.bits == high.bits; }
 };
 
-/// Each sum is off by at most count * 2^-53 of sum w |v| or of D, the quotient by twice that of `largest`, and by its own
-/// rounding; the bounds here are twice as wide. [ATTN-CERTIFY]
+/// Each sum is off by at most count * 2^-53 of sum w |v| or of D, the quotient by twice that of `largest`, and by its
+/// own rounding; the bounds here are twice as wide. [ATTN-CERTIFY]
 FP8REF_HD CertifiedOutput attention_within(double n, double d, double largest, std::int64_t count) {
   const double quotient = n / d;
   const double error = largest * (static_cast<double>(count + 1) * 0x1p-51);

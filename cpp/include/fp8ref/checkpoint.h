@@ -56,8 +56,8 @@ struct LlamaWeights {
   LlamaConfig config;
   const bf16* embed_tokens = nullptr;  // (vocab_size, hidden_size)
   std::vector<LlamaLayerWeights> layers;
-  const bf16* norm = nullptr;     // (hidden_size)
-  const bf16* lm_head = nullptr;  // (vocab_size, hidden_size); embed_tokens where embeddings are tied
+  const bf16* norm = nullptr;           // (hidden_size)
+  const bf16* lm_head = nullptr;        // (vocab_size, hidden_size); embed_tokens where embeddings are tied
   std::shared_ptr<const void> storage;  // keeps the mapped files: all pointers above are valid as long as it lives
 };
 

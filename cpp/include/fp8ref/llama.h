@@ -10,33 +10,27 @@
 #include <string>
 #include <vector>
 
+#include "fp8ref/checkpoint.h"
 #include "fp8ref/platform.h"
 
 namespace fp8ref {
 
-struct LlamaConfig {
-  std::int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
-      head_dim, max_position_embeddings;
-  double rms_norm_eps;
-  double rope_theta;
-  bool rope_llama3;  // the scaling below applies
-  double rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_original_max_position_embeddings;
-  bool tie_word_embeddings;
-  std::vector<std::int64_t> eos_token_ids;
-};
-
-/// Called with every intermediate of a forward, under the names of spec/llama.md [LLAMA-TRACE].
+/// An intermediate of a forward, under its name of [LLAMA-TRACE].
 struct TraceValue {
+  enum class Type { bfloat16, uint8, float32 };
   std::string name;
-  enum class Type { bfloat16, uint8, float32 } type;
+  Type type;
   std::int64_t rows, cols;
   const void* data;  // valid during the call only
 };
 using Trace = std::function<void(const TraceValue&)>;
+using Poll = std::function<void()>;
 
+/// A model with its KV cache. For one thread at a time; the work itself uses all threads of cpu::set_threads.
+/// A call that throws leaves the cache as it was.
 class Llama {
  public:
-  /// Reads config.json and the safetensors of a folder; throws CheckpointError or UnsupportedError.
+  /// Opens a folder; throws CheckpointError or UnsupportedError.
   static std::unique_ptr<Llama> load(const std::string& folder, Accumulate accumulate);
   virtual ~Llama() = default;
 
@@ -46,14 +40,14 @@ class Llama {
   virtual void reset() = 0;
   /// Tokens in the KV cache.
   virtual std::int64_t length() const = 0;
-  /// Appends tokens to the cache. Logits (fp32) of the last `logits_rows` tokens go to `logits` (logits_rows, vocab_size);
-  /// logits_rows may be 0. `poll` is called between layers and may throw to interrupt (the cache is then as before).
+  /// Appends tokens to the cache. Logits of the last `logits_rows` tokens (0 to all) go to `logits`, (logits_rows,
+  /// vocab_size). `poll` is called at least once a layer and may throw to interrupt. Throws OpError for what
+  /// [LLAMA-TOKENS] rules out.
   virtual void forward(std::span<const std::int64_t> tokens, std::int64_t logits_rows, float* logits,
-                       const Trace& trace = {}, const std::function<void()>& poll = {}) = 0;
-  /// Greedy: resets, prefills and decodes until an EOS id (which is included) or max_new_tokens. Returns the new ids only.
+                       const Trace& trace = {}, const Poll& poll = {}) = 0;
+  /// Greedy, from an empty cache; returns the new ids only, an EOS id that ends them included. [LLAMA-GENERATE]
   std::vector<std::int64_t> generate(std::span<const std::int64_t> prompt, std::int64_t max_new_tokens,
-                                     const std::function<void(std::int64_t)>& on_token = {},
-                                     const std::function<void()>& poll = {});
+                                     const std::function<void(std::int64_t)>& on_token = {}, const Poll& poll = {});
 };
 
 }  // namespace fp8ref

@@ -101,7 +101,8 @@ FP8REF_HD CosSin cos_sin_fixed(float x) {
 FP8REF_HD CosSin cos_sin_within(float x, double error) {
   const float nan = bit_cast<float>(kNan32), magnitude = std::fabs(x);
   if (is_nan(x) || is_inf(x)) return {nan, nan};
-  // Below 2^-12 neither 1 - cos(x) < x^2 / 2 nor |x - sin(x)| < |x|^3 / 6 reaches half of the distance to the neighbour.
+  // Below 2^-12 neither 1 - cos(x) < x^2 / 2 nor |x - sin(x)| < |x|^3 / 6 reaches half of the distance to the
+  // neighbour.
   if (magnitude < 0x1p-12f) return {1.0f, x};
   const double c = std::cos(static_cast<double>(x)), s = std::sin(static_cast<double>(x));
   const Bracket cosine = bracket(std::fabs(c), error), sine = bracket(std::fabs(s), error);

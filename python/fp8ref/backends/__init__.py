@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same functions on every implementation: ``backend("cpu").scaled_mm`` has the signature of ``fp8ref.scaled_mm``."""
+"""The same functions on every implementation: ``backend("cpu").linear`` has the signature of ``fp8ref.linear``."""
 
 from __future__ import annotations
 

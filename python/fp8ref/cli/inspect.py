@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from .common import err, out, progress
@@ -63,31 +64,25 @@ def _summary(report: Report) -> Table:
         *((("groups", "\n".join(report.groups)),) if report.groups else ()),
         *((("ignored", ", ".join(report.ignore)),) if report.ignore else ()),
     ]
-    table = Table(title=str(report.path), show_header=False, title_justify="left")
+    table = Table(title=escape(str(report.path)), show_header=False, title_justify="left")
     for name, value in rows:
-        table.add_row(name, str(value))
+        table.add_row(name, escape(str(value)))
     return table
 
 
 def _modules(report: Report) -> Table:
-    """Projections of one kind and shape as one row."""
-    groups: dict[tuple[str, ...], int] = {}
+    """Projections of one kind as one row."""
+    rows: dict[tuple[str, ...], int] = {}
     for module in report.modules:
-        kind = module.name.rpartition(".")[2]
-        static = "" if module.input_scale is None else "static"
-        key: tuple[str, ...] = (
-            kind,
-            str(list(module.shape)),
-            module.dtype,
-            module.weight_scale or "",
-            static,
-            module.scheme,
-        )
-        groups[key] = groups.get(key, 0) + 1
+        fp8 = module.weight_scale is not None
+        activations = "bf16" if not fp8 else "token" if module.input_scale is None else "static"
+        shape = "x".join(map(str, module.shape))
+        row = (module.name.rpartition(".")[2], shape, module.dtype, module.weight_scale or "none", activations)
+        rows[row] = rows.get(row, 0) + 1
     table = Table(title="projections", title_justify="left")
-    for name in ("projection", "shape", "weight", "weight scale", "input scale", "scheme"):
+    for name in ("projection", "shape", "weight", "weight scale", "activations"):
         table.add_column(name)
     table.add_column("count", justify="right")
-    for key, count in groups.items():
-        table.add_row(*(cell.replace("[", r"\[") for cell in key), str(count))
+    for cells, count in rows.items():
+        table.add_row(*map(escape, cells), str(count))
     return table

@@ -6,7 +6,7 @@ Nothing here rounds. A value is taken only if it is exact in the type that the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +21,10 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
 FLOATS = {np.dtype(t) for t in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SCALES = FLOATS - {np.dtype(np.float64)}
+MASKS = ("causal", "full")
+LONGEST_ROW = 1 << 24  # up to here the length of a row is a float32 number
+POSITIONS = 1 << 24  # a position below this is a float32 number
+SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def fail(op: str, message: str) -> OpError:
@@ -125,4 +129,107 @@ def bias_vector(op: str, bias: Any, columns: int) -> NDArray[np.float32] | None:
     array = _widened(op, "bias", bias)
     if array.shape != (columns,):
         raise fail(op, f"bias must have shape ({columns},), got {describe(array)}")
+    return array
+
+
+def bf16_pair(op: str, first: str, x: Any, second: str, y: Any) -> tuple[Array, Array]:
+    """Two bfloat16 arrays of the same shape; nothing is broadcast. [SILU-SHAPES] [RESIDUAL-SHAPES]"""
+    left, right = bf16_array(op, first, x), bf16_array(op, second, y)
+    if left.shape != right.shape:
+        raise fail(op, f"{first} and {second} must have the same shape, got {describe(left)} and {describe(right)}")
+    return left, right
+
+
+def positive(op: str, name: str, value: Any, dtype: type[np.floating[Any]]) -> Any:
+    """``value`` rounded to ``dtype``, where it must be positive and finite. [RMSNORM-EPS] [ROPE-ARGUMENTS]"""
+    try:
+        with np.errstate(over="ignore"):
+            number = dtype(value)
+    except (TypeError, ValueError, OverflowError):
+        number = dtype(np.nan)
+    if not 0.0 < number < np.inf:
+        raise fail(op, f"{name} must be a positive finite number in {number.dtype.name}, got {value!r}")
+    return number
+
+
+def rmsnorm_arrays(x: Any, weight: Any) -> tuple[Array, Array | None]:
+    """x of at least one dimension, and a weight for the last one. [RMSNORM-SHAPES]"""
+    array = bf16_array("rmsnorm", "x", x)
+    if array.ndim == 0 or not 1 <= array.shape[-1] <= LONGEST_ROW:
+        raise fail("rmsnorm", f"x must have shape (..., K) with 1 <= K <= {LONGEST_ROW}, got {describe(array)}")
+    if weight is None:
+        return array, None
+    factors = bf16_array("rmsnorm", "weight", weight)
+    if factors.shape != array.shape[-1:]:
+        raise fail("rmsnorm", f"weight must have shape ({array.shape[-1]},), got {describe(factors)}")
+    return array, factors
+
+
+def rope_head(head_dim: Any) -> int:
+    """An even number of elements of a head. [ROPE-ARGUMENTS]"""
+    if not isinstance(head_dim, (int, np.integer)) or head_dim < 2 or head_dim % 2:
+        raise fail("rope_frequencies", f"head_dim must be an even number >= 2, got {head_dim!r}")
+    return int(head_dim)
+
+
+def rope_scaling(scaling: Mapping[str, Any]) -> tuple[np.float32, ...]:
+    """The four numbers of llama3 scaling, in the order of SCALING. [ROPE-ARGUMENTS]"""
+    missing = [key for key in SCALING if key not in scaling]
+    if missing:
+        raise fail("rope_frequencies", f"scaling lacks {', '.join(missing)}")
+    return tuple(positive("rope_frequencies", key, scaling[key], np.float32) for key in SCALING)
+
+
+def rope_positions(positions: Any) -> NDArray[np.int64]:
+    """Positions that are float32 numbers. [ROPE-ARGUMENTS]"""
+    index = _array("rope_table", "positions", positions)
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise fail("rope_table", f"positions must be integers of shape (T,), got {describe(index)}")
+    if index.size and (index.min() < 0 or index.max() >= POSITIONS):
+        raise fail("rope_table", f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
+    return index.astype(np.int64)
+
+
+def rope_arrays(x: Any, cos: Any, sin: Any) -> tuple[Array, Array, Array]:
+    """Heads of an even number of elements, and a table for each token. [ROPE-ARGUMENTS]"""
+    array = bf16_array("rope", "x", x, 3)
+    tables = [float32_array("rope", name, table, 2) for name, table in (("cos", cos), ("sin", sin))]
+    tokens, _, d = array.shape
+    for name, table in zip(("cos", "sin"), tables, strict=True):
+        if d % 2 or table.shape != (tokens, d // 2):
+            raise fail("rope", f"x {array.shape} needs {name} of shape (T, d // 2) with d even, got {describe(table)}")
+    return array, tables[0], tables[1]
+
+
+def attention_arrays(q: Any, k: Any, v: Any, mask: str) -> tuple[Array, Array, Array]:
+    """Queries, keys and values that fit together under that mask. [ATTN-SHAPES] [ATTN-VISIBLE]"""
+    choice("attention", "mask", mask, MASKS)
+    q, k, v = (bf16_array("attention", name, x, 3) for name, x in (("q", q), ("k", k), ("v", v)))
+    (queries, heads, d), (keys, kv_heads, width) = q.shape, k.shape
+    if k.shape != v.shape or d != width or d == 0 or kv_heads == 0 or heads % kv_heads:
+        shapes = ", ".join(f"{name}: {describe(x)}" for name, x in (("q", q), ("k", k), ("v", v)))
+        wanted = "q (T, Hq, d), k and v (S, Hkv, d), d >= 1, Hq a multiple of Hkv"
+        raise fail("attention", f"expected {wanted}; got {shapes}")
+    if mask == "causal" and keys < queries:
+        raise fail("attention", f"a causal mask needs at least as many keys as queries, got {keys} and {queries}")
+    return q, k, v
+
+
+def attention_scale(scale: Any) -> float | None:
+    """A factor of the scores, or None for the default. [ATTN-SCALE]"""
+    if scale is None:
+        return None
+    number = float(positive("attention", "scale", scale, np.float64))
+    if number >= 2.0**127:
+        raise fail("attention", f"scale must be below 2**127, got {scale!r}")
+    return number
+
+
+def logits_array(logits: Any) -> Array:
+    """Logits with at least one entry in the last dimension. [SAMPLE-GREEDY]"""
+    array = _array("sample", "logits", logits)
+    if array.dtype not in (np.dtype(np.float32), BFLOAT16):
+        raise fail("sample", f"logits must be float32 or bfloat16, got {describe(array)}")
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise fail("sample", f"logits must have shape (..., vocabulary) with vocabulary >= 1, got {describe(array)}")
     return array

@@ -65,14 +65,12 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         mine = slice(head * group, (head + 1) * group)
         key, value = _Matrix(k[:, head]), _Matrix(v[:, head])
         for start in range(0, queries, step):
-            part = slice(start, min(start + step, queries))
-            last = (
-                np.arange(part.start, part.stop) + (keys - queries) if mask == "causal" else np.full(len(q[part]), keys)
-            )
+            index = np.arange(start, min(start + step, queries))
+            last = index + (keys - queries) if mask == "causal" else np.full(index.shape, keys)
             visible = np.arange(keys) <= np.repeat(last, group)[:, None]  # [ATTN-VISIBLE]
-            query = _Matrix(q[part, mine].reshape(-1, d))
+            query = _Matrix(q[index, mine].reshape(-1, d))
             t = exponents(scores(query, key), factor)
-            out[part, mine] = average(t, visible, value).reshape(-1, group, d)
+            out[index, mine] = average(t, visible, value).reshape(-1, group, d)
     return out
 
 
@@ -122,8 +120,8 @@ def _number(scale: Any) -> float | None:
         number = float(scale)
     except (TypeError, ValueError, OverflowError):
         number = np.nan
-    if not abs(number) < 2.0**127:
-        raise fail("attention", f"scale must be a number below 2**127 in magnitude, got {scale!r}")
+    if not 0.0 <= number < 2.0**127:
+        raise fail("attention", f"scale must be a number >= 0 and below 2**127, got {scale!r}")
     return number
 
 
@@ -135,8 +133,6 @@ def score_factor(head_dim: int, scale: float | None) -> np.float32:
     """
     square = Fraction(1, head_dim) if scale is None else Fraction(scale) ** 2
     number = head_dim**-0.5 if scale is None else scale
-    if number == 0.0:
-        return np.float32(0.0)
 
     def compare(m: Fraction) -> int:
         bits = 64
@@ -146,8 +142,7 @@ def score_factor(head_dim: int, scale: float | None) -> np.float32:
                 return sign(low)
             bits *= 2
 
-    size = settle(np.array([LOG2_E * abs(number)]), 2.0**-50, lambda _: compare)[0]
-    return np.float32(np.copysign(size, number))
+    return np.float32(settle(np.array([LOG2_E * number]), 2.0**-50, lambda _: compare)[0])
 
 
 # ---- scores and weights ----------------------------------------------------------------------------------------------
@@ -188,7 +183,7 @@ def exponents(score: Float32, factor: np.float32) -> Float32:
 
 @cache
 def thresholds() -> Float64:
-    """128 numbers that sort fractions as log2((2 m + 1) / 256), m = 128..255, would: the midpoints of [ATTN-WEIGHT].
+    """128 numbers that sort fractions as log2((2 m + 1) / 256), m = 128..255, would: the midpoints of [ATTN-WEIGHT]. [ATTN-THRESHOLDS]
 
     Near the thresholds (0.0056 to 0.9972) the fraction of a float32 t is a multiple of 2**-32, for |t| >= 2**-9; a
     threshold is irrational. So it may be moved within its gap between two multiples, to the middle of it, which
@@ -231,7 +226,7 @@ def average(t: Float32, visible: Mask, value: _Matrix) -> Array:
 
 
 def _certified(m: Float64, n: Float64, value: _Matrix) -> tuple[Array, Mask]:
-    """The quotients in float64, rounded, and where that is proved right. A row without terms gives +0. [ATTN-CERTIFY]
+    """The quotients in float64, rounded, and where that is proved right. [ATTN-CERTIFY]
 
     With weights scaled so that the largest is at least 128, both sums lose less than (keys + 4) 2**-52 of
     sum(w) max|v|, also by the weights left out; the quotient is no larger than max|v|.
@@ -240,9 +235,9 @@ def _certified(m: Float64, n: Float64, value: _Matrix) -> tuple[Array, Mask]:
     top = np.max(n, axis=1, keepdims=True, initial=-np.inf, where=term)
     shift = np.where(term, np.maximum(n - top, -2.0 * FAR), 0.0).astype(np.int32)
     w = np.where(shift > -FAR, np.ldexp(m, shift), 0.0)
-    empty = ~term.any(axis=1, keepdims=True)
+    empty = ~term.any(axis=1, keepdims=True)  # gives +0 [ATTN-EMPTY]
     total = np.where(empty, 1.0, w.sum(axis=1, keepdims=True))
-    numerator = w @ value.zeroed + 0.0  # an exact zero is +0
+    numerator = w @ value.zeroed + 0.0  # an exact zero is +0 [ATTN-ZERO]
     q = numerator / total
     error = (m.shape[1] + 8) * 2.0**-51 * value.largest
     out, certain = certify(q - error, q + error, lambda x: round_to(x, "bfloat16"))

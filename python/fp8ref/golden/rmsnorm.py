@@ -22,7 +22,7 @@ def rmsnorm(x: Any, weight: Any, eps: float) -> Array:
     """x / sqrt(mean(x^2) + eps) * weight along the last dimension, rounded as spec/rmsnorm.md says. [RMSNORM-STEPS]
 
     Args:
-        x: bfloat16, shape (..., K) with 1 <= K <= 2**24.
+        x: bfloat16, shape (..., K) with 1 <= K <= 2**24. [RMSNORM-SHAPES]
         weight: bfloat16, shape (K,); None leaves the last multiplication out.
         eps: a number whose rounding to float32 is positive and finite. [RMSNORM-EPS]
 
@@ -84,7 +84,7 @@ def sum_of_squares(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def reciprocal_sqrt(v: NDArray[np.float32]) -> NDArray[np.float32]:
-    """RN32(1/sqrt(v)) for v > 0, +Inf (gives +0) or NaN. [RMSNORM-ROOT]
+    """RN32(1/sqrt(v)) for v > 0, +Inf (gives +0) or NaN. [RMSNORM-RSQRT]
 
     A float64 root and quotient are wrong by less than 2**-52; what that leaves open is decided by 1 against m^2 v.
     """

@@ -67,7 +67,7 @@ def _positive(name: str, value: Any, dtype: type[np.floating[Any]]) -> Any:
 
 
 def _powers(head_dim: int, base: float) -> tuple[NDArray[np.float64], float, Any]:
-    """base^(2i/head_dim): float64 approximations, their error, and the comparison with m by m^q against base^p."""
+    """base^(2i/head_dim) in float64, its error, and its comparison with m: base^p against m^q. [ROPE-POWER]"""
     exponents = [Fraction(2 * i, head_dim) for i in range(head_dim // 2)]
     # The rounding of the exponent e costs |e ln(base)| 2**-53 < 710 * 2**-53, the power itself a few units.
     approximation = np.power(base, np.array([float(e) for e in exponents]))
@@ -126,7 +126,7 @@ def rope_table(positions: Any, frequencies: Any) -> tuple[Float32, Float32]:
         raise fail("rope_table", f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
     inverse = float32_array("rope_table", "frequencies", frequencies, 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        angle = np.multiply.outer(index.astype(np.float32), inverse)  # RN32
+        angle = np.multiply.outer(index.astype(np.float32), inverse)  # RN32 [ROPE-ANGLE]
     return _cos_and_sin(angle)
 
 
@@ -162,7 +162,8 @@ def rope(x: Any, cos: Any, sin: Any) -> Array:
         cos, sin: float32, shape (T, d // 2), from :func:`rope_table`; rounded to bfloat16 here.
 
     Returns:
-        bfloat16, shape (T, heads, d). Every product and every sum is rounded to bfloat16.
+        bfloat16, shape (T, heads, d). Every product and every sum is rounded to bfloat16; special values by
+        [ROPE-SPECIAL].
 
     Raises:
         OpError: a wrong dtype or shape.

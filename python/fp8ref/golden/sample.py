@@ -16,7 +16,7 @@ def sample(logits: Any) -> NDArray[np.int64]:
     """The greedy choice: the index of the largest logit of each row. [SAMPLE-GREEDY]
 
     Args:
-        logits: float32 or bfloat16, shape (..., vocabulary), vocabulary >= 1.
+        logits: float32 or bfloat16, shape (..., vocabulary), vocabulary >= 1. [SAMPLE-SHAPES]
 
     Returns:
         int64, shape (...). A NaN counts as larger than every number, -0 equals +0, and of equal logits the lowest

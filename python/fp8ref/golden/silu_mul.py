@@ -53,7 +53,7 @@ def _table() -> NDArray[np.float64]:
 
 
 def silu(g: NDArray[np.float64]) -> NDArray[np.float32]:
-    """RN32(g / (1 + exp(-g))) of bfloat16 values held in float64. [SILU-MUL]
+    """RN32(g / (1 + exp(-g))) of bfloat16 values held in float64. [SILU-VALUE]
 
     float64 gives every value to 2**-49, ten times what libm and four operations lose. Below -709 its exp overflows, and
     the zero that results is right: there silu(g) lies between -2**-1000 and 0. silu(g) is irrational for g != 0, so no

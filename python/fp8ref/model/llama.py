@@ -26,7 +26,10 @@ Tokens = Sequence[int] | NDArray[Any]
 
 
 class Engine(Protocol):
-    """What a backend's model can do; tokens are checked before they reach it."""
+    """What a backend's model can do; tokens are checked before they reach it.
+
+    The C++ model is one: ``backends.cpu.llama.Llama.load(folder, accumulate)``.
+    """
 
     @property
     def length(self) -> int:
@@ -36,7 +39,7 @@ class Engine(Protocol):
         """Forget them."""
 
     def forward(self, tokens: NDArray[np.int64], logits_rows: int, trace: Trace | None) -> Float32:
-        """Append tokens; logits (logits_rows, vocab_size) of the last ones."""
+        """Append tokens; logits (logits_rows, vocab_size) of the last ones; ``trace`` sees the intermediates."""
 
 
 class GoldenEngine:

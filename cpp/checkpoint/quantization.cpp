@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <optional>
+
+#include "checkpoint/config.h"
+
+namespace fp8ref::checkpoint {
+namespace {
+
+using Texts = std::initializer_list<std::string_view>;
+
+/// UnsupportedError unless a text is one of `allowed`.
+void one_of(const Section& section, std::string_view key, const std::string& text, Texts allowed) {
+  if (std::find(allowed.begin(), allowed.end(), text) != allowed.end()) return;
+  std::string known;
+  for (const std::string_view name : allowed) known += (known.empty() ? "'" : ", '") + std::string(name) + "'";
+  throw section.unsupported(key, known);
+}
+
+void absent(const Section& section, Texts keys) {
+  for (const std::string_view key : keys) {
+    if (section.has(key)) throw section.unsupported(key, "null");
+  }
+}
+
+/// A key that other values than texts ask something unknown of; absent is fine.
+void absent_or(const Section& section, std::string_view key, Texts allowed) {
+  if (!section.has(key)) return;
+  const std::string* text = section.find(key)->string();
+  one_of(section, key, text == nullptr ? "" : *text, allowed);
+}
+
+struct Arguments {
+  std::string strategy;
+  bool dynamic;
+};
+
+/// Symmetric E4M3, and else how. [CKPT-ARGS]
+Arguments read_arguments(const Section& args) {
+  one_of(args, "type", args.string("type", "int"), {"float"});
+  if (args.integer("num_bits", 1, 64, 8) != 8) throw args.unsupported("num_bits", "8");
+  if (!args.boolean("symmetric", true)) throw args.unsupported("symmetric", "true");
+  absent(args, {"group_size", "block_structure"});
+  const bool dynamic_is_switch = !args.has("dynamic") || std::holds_alternative<bool>(args.find("dynamic")->data);
+  if (!dynamic_is_switch) throw args.unsupported("dynamic", "true, false");
+  return {args.string("strategy", "tensor"), args.boolean("dynamic", false)};
+}
+
+/// Where the quantization config is, if there is one. [CKPT-QUANT-KEY]
+std::optional<Section> locate(const Section& config) {
+  constexpr char kKey[] = "quantization_config", kOldKey[] = "compression_config";
+  if (config.has(kKey)) return config.section(kKey);
+  const Section text = config.section("text_config");
+  if (text.has(kKey)) return text.section(kKey);
+  if (config.has(kOldKey)) return config.section(kOldKey);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Quantization::Names::Names(const Section& section, std::string_view key) {
+  for (const std::string& entry : section.strings(key)) {
+    if (!entry.starts_with("re:")) {
+      exact_.insert(entry);
+      continue;
+    }
+    try {
+      patterns_.emplace_back(std::string_view(entry).substr(3));
+    } catch (const UnsupportedError& error) {
+      throw UnsupportedError(section.file() + ": key " + section.path(key) + ": pattern " + quote(entry) + ": " +
+                             error.what());
+    }
+  }
+}
+
+int Quantization::Names::rank(const std::string& module) const {
+  if (exact_.contains(module)) return 0;
+  for (const Pattern& pattern : patterns_) {
+    if (pattern.matches(module)) return 1;
+  }
+  return exact_.contains("Linear") ? 2 : kNone;
+}
+
+/// One of config_groups. [CKPT-CT]
+Quantization::Group Quantization::read_group(const Section& section) {
+  absent_or(section, "format", {"float-quantized", "naive-quantized"});
+  absent(section, {"output_activations"});
+  for (const char* key : {"weights", "input_activations"}) {
+    if (!section.has(key)) throw section.unsupported(key, "FP8 weights with FP8 input activations");
+  }
+  const Arguments weights = read_arguments(section.section("weights"));
+  if (weights.dynamic || (weights.strategy != "channel" && weights.strategy != "tensor")) {
+    throw section.unsupported("weights", "strategy 'channel' or 'tensor', not dynamic");
+  }
+  const Arguments inputs = read_arguments(section.section("input_activations"));
+  if (inputs.strategy == "token" && inputs.dynamic) return {false, {section, "targets"}, Activations::per_token};
+  if (inputs.strategy == "tensor" && !inputs.dynamic) {
+    return {false, {section, "targets"}, Activations::per_tensor_static};
+  }
+  throw section.unsupported("input_activations", "strategy 'token' and dynamic, or 'tensor' and static");
+}
+
+void Quantization::read_compressed_tensors(const Section& section) {
+  if (!section.has("format")) throw section.wrong("format", "the name of a storage format");
+  one_of(section, "format", section.string("format"), {"float-quantized", "naive-quantized"});
+  absent_or(section, "quantization_status", {"compressed"});
+  absent(section, {"kv_cache_scheme"});
+  if (!section.section("transform_config").empty()) throw section.unsupported("transform_config", "empty");
+  const Section sparsity = section.section("sparsity_config");
+  if (!sparsity.empty() && !sparsity.has("format")) throw sparsity.unsupported("format", "'dense'");
+  absent_or(sparsity, "format", {"dense"});
+  const Section groups = section.section("config_groups");
+  if (groups.empty()) throw section.wrong("config_groups", "an object that is not empty");
+  for (const auto& [name, value] : groups.values()) {
+    if (value.array() != nullptr) throw groups.unsupported(name, "a group written out, not the name of a preset");
+    groups_.push_back(read_group(groups.section(name)));
+  }
+  ignore_ = Names(section, "ignore");
+}
+
+/// [CKPT-AUTOFP8]
+void Quantization::read_autofp8(const Section& section) {
+  absent(section, {"weight_block_size", "kv_cache_scheme"});
+  if (section.string("activation_scheme") != "static") {
+    throw section.unsupported("activation_scheme", "'static' (AutoFP8's 'dynamic' is one scale for all tokens)");
+  }
+  ignore_ = Names(section, section.has("ignored_layers") ? "ignored_layers" : "modules_to_not_convert");
+  groups_.push_back({true, {}, Activations::per_tensor_static});
+}
+
+Quantization::Quantization(const Section& config) : file_(config.file()) {
+  const std::optional<Section> section = locate(config);
+  if (!section) return;
+  const bool implied = section->has("config_groups") && !section->has("quant_method");
+  const std::string method = implied ? "compressed-tensors" : section->string("quant_method");
+  if (method == "compressed-tensors") {
+    read_compressed_tensors(*section);
+  } else if (method == "fp8") {
+    read_autofp8(*section);
+  } else {
+    throw section->unsupported("quant_method", "'compressed-tensors', 'fp8'");
+  }
+}
+
+Activations Quantization::activations(const std::string& module) const {
+  if (groups_.empty()) {
+    throw UnsupportedError(file_ + ": module " + quote(module) +
+                           ": the weight is F8_E4M3, but there is no quantization config");
+  }
+  if (ignore_.rank(module) == Names::kNone) {
+    const Group* best = nullptr;
+    int best_rank = Names::kNone;
+    for (const Group& group : groups_) {
+      const int rank = group.all ? 2 : group.targets.rank(module);
+      if (rank < best_rank) {
+        best = &group;
+        best_rank = rank;
+      }
+    }
+    if (best != nullptr) return best->activations;
+  }
+  for (const Group& group : groups_) {
+    if (group.activations != groups_.front().activations) {
+      throw UnsupportedError(file_ + ": module " + quote(module) +
+                             ": the weight is F8_E4M3, but several groups disagree on how activations are quantized");
+    }
+  }
+  return groups_.front().activations;
+}
+
+}  // namespace fp8ref::checkpoint
