@@ -19,14 +19,14 @@ namespace {
 constexpr std::int64_t kKeys = 64;             // keys worked on at once
 constexpr std::int64_t kTaskRows = 64;         // query rows of a task ...
 constexpr std::int64_t kTaskScores = 1 << 20;  // ... unless they have more scores than this
-constexpr double kNegligible = -600;           // weights below 2^-600 of the largest leave the float64 sums
+constexpr float kNegligible = -600;            // weights below 2^-600 of the largest leave the float64 sums
 
 /// The storage of a thread.
 struct Scratch {
   Buffer<double> q, k, dots, weights, v, sums, row_error, key_bound;
   Buffer<float> exponent, largest_exponent;
   Buffer<std::uint8_t> significand;
-  Buffer<std::uint16_t> largest_value;
+  Buffer<std::int16_t> largest_value;
 };
 
 /// Rows of queries over the keys [0, keys) of one kv head.
@@ -65,7 +65,7 @@ class Task {
   double *q_, *k_, *dots_, *weights_, *v_, *sums_, *row_error_, *key_bound_;
   float *exponent_, *largest_exponent_;
   std::uint8_t* significand_;
-  std::uint16_t* largest_value_;
+  std::int16_t* largest_value_;
 };
 
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
@@ -78,14 +78,14 @@ Task::Task(const AttentionArgs& args, std::int64_t kv_head, std::int64_t first, 
       keys_(args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + last),
       stride_(args.kv_heads * args.head_dim),
       depth_(round_up(args.head_dim, kPadding)),
-      columns_(round_up(args.head_dim + 1, kTileColumns)) {
+      columns_(round_up(args.head_dim + 1, kOuterColumns)) {
   thread_local Scratch scratch;
   const std::int64_t rows = round_up(rows_, kTileRows), panel = round_up(kKeys, kTileColumns);
   q_ = scratch.q.get(size(rows * depth_));
   k_ = scratch.k.get(size(panel * depth_));
   dots_ = scratch.dots.get(size(rows * panel));
   weights_ = scratch.weights.get(size(rows * kKeys));
-  v_ = scratch.v.get(size(columns_ * kKeys));
+  v_ = scratch.v.get(size(kKeys * columns_));
   sums_ = scratch.sums.get(size(rows * columns_));
   row_error_ = scratch.row_error.get(size(rows_));
   key_bound_ = scratch.key_bound.get(size(kKeys));
@@ -100,7 +100,8 @@ void Task::run() {
   for (std::int64_t j = 0; j < keys_; j += kKeys) score_keys(j, std::min(kKeys, keys_ - j));
   find_largest_exponents();
   std::fill_n(sums_, round_up(rows_, kTileRows) * columns_, 0.0);
-  std::fill_n(largest_value_, args_.head_dim, std::uint16_t{0});
+  std::fill_n(largest_value_, args_.head_dim, std::int16_t{0});
+  std::fill_n(weights_, round_up(rows_, kTileRows) * kKeys, 0.0);
   for (std::int64_t j = 0; j < keys_; j += kKeys) add_keys(j, std::min(kKeys, keys_ - j));
   for (std::int64_t row = 0; row < rows_; ++row) finish_row(row);
 }
@@ -149,12 +150,13 @@ void Task::score_keys(std::int64_t from, std::int64_t count) {
 }
 
 void Task::weigh_row(std::int64_t row, std::int64_t from, std::int64_t count, const double* dots) {
-  const double error = row_error_[row];
   const float c = args_.log2e_scale;
   float* exponent = exponent_ + row * keys_ + from;
   std::uint8_t* significand = significand_ + row * keys_ + from;
+  if (kernels().attention_weights(dots, row_error_[row], key_bound_, c, count, exponent, significand)) return;
   for (std::int64_t j = 0; j < count; ++j) {
-    CertifiedWeight weight = attention_weight_within(dots[j], error * key_bound_[j], c);
+    if (!is_nan(exponent[j])) continue;
+    CertifiedWeight weight = attention_weight_within(dots[j], row_error_[row] * key_bound_[j], c);
     if (!weight.proven) {
       weight.value = attention_weight_exact(args_.q + row_offset(row), key(from + j), args_.head_dim, c);
     }
@@ -172,48 +174,52 @@ void Task::find_largest_exponents() {
   }
 }
 
-/// v by columns, finite values only, so that nothing leaks out of an invisible key; a row of ones; the largest
+/// Values in float64, finite ones only, so that nothing leaks out of an invisible key; a column of ones; the largest
 /// magnitude of each column, not finite if some value is not.
 void Task::decode_values(std::int64_t from, std::int64_t count) {
   const std::int64_t d = args_.head_dim;
-  std::fill_n(v_, columns_ * kKeys, 0.0);
+  std::int16_t largest = 0;
   for (std::int64_t j = 0; j < count; ++j) {
     const bf16* v = values() + (from + j) * stride_;
+    kernels().decode_bf16(v, d, v_ + j * columns_);
+    v_[j * columns_ + d] = 1.0;
+    std::fill(v_ + j * columns_ + d + 1, v_ + (j + 1) * columns_, 0.0);
     for (std::int64_t i = 0; i < d; ++i) {
-      const std::uint16_t magnitude = v[i].bits & 0x7FFF;
-      largest_value_[i] = std::max(largest_value_[i], magnitude);
-      v_[i * kKeys + j] = magnitude < 0x7F80 ? widen(v[i]) : 0.0f;
+      largest_value_[i] = std::max(largest_value_[i], static_cast<std::int16_t>(v[i].bits & 0x7FFF));
     }
-    v_[d * kKeys + j] = 1.0;
+  }
+  for (std::int64_t i = 0; i < d; ++i) largest = std::max(largest, largest_value_[i]);
+  if (largest < 0x7F80) return;
+  for (std::int64_t i = 0; i < count * columns_; ++i) {
+    if (!(std::fabs(v_[i]) < INFINITY)) v_[i] = 0.0;
   }
 }
 
 /// Weights relative to 2^(the row's largest exponent) in float64, exactly; 0 for what is invisible or negligible.
 void Task::decode_weights(std::int64_t from, std::int64_t count) {
-  std::fill_n(weights_, round_up(rows_, kTileRows) * kKeys, 0.0);
   for (std::int64_t row = 0; row < rows_; ++row) {
-    const std::int64_t seen = std::min(count, visible(row) - from);
+    const float largest = largest_exponent_[row];
+    const bool usable = std::fabs(largest) < INFINITY;
+    const std::int64_t seen = usable ? std::clamp<std::int64_t>(visible(row) - from, 0, count) : 0;
     const float* exponent = exponents(row) + from;
     const std::uint8_t* significand = significands(row) + from;
-    const double largest = largest_exponent_[row];
-    if (!(std::fabs(largest) < INFINITY)) continue;
     double* weights = weights_ + row * kKeys;
     for (std::int64_t j = 0; j < seen; ++j) {
-      const double relative = std::max(static_cast<double>(exponent[j]) - largest, kNegligible);
-      const std::int64_t field = 1023 + static_cast<std::int64_t>(relative);
-      const double power = bit_cast<double>(field << 52);
-      weights[j] = relative > kNegligible ? power * significand[j] : 0.0;
+      const float relative = std::max(exponent[j] - largest, kNegligible);
+      const std::int64_t field = relative > kNegligible ? 1023 + static_cast<std::int32_t>(relative) : 0;
+      weights[j] = bit_cast<double>(field << 52) * significand[j];
     }
+    std::fill(weights + seen, weights + count, 0.0);
   }
 }
 
 void Task::add_keys(std::int64_t from, std::int64_t count) {
   decode_values(from, count);
   decode_weights(from, count);
-  for (std::int64_t row = 0; row < rows_; row += kTileRows) {
-    if (visible(std::min(rows_, row + kTileRows) - 1) <= from) continue;
-    for (std::int64_t i = 0; i < columns_; i += kTileColumns) {
-      kernels().tile(weights_ + row * kKeys, kKeys, v_ + i * kKeys, kKeys, kKeys, sums_ + row * columns_ + i, columns_);
+  for (std::int64_t row = 0; row < rows_; row += kOuterRows) {
+    if (visible(std::min(rows_, row + kOuterRows) - 1) <= from) continue;
+    for (std::int64_t i = 0; i < columns_; i += kOuterColumns) {
+      kernels().outer(weights_ + row * kKeys, kKeys, v_ + i, columns_, count, sums_ + row * columns_ + i, columns_);
     }
   }
 }
@@ -228,7 +234,7 @@ void Task::finish_row(std::int64_t row) {
   const double* sums = sums_ + row * columns_;
   for (std::int64_t i = 0; i < d; ++i) {
     const AttentionColumn column{exponents(row), significands(row), values() + i, stride_, seen};
-    const bf16 largest{largest_value_[i]};
+    const bf16 largest{static_cast<std::uint16_t>(largest_value_[i])};
     if (largest_exponent_[row] == -INFINITY || !is_finite(largest)) {
       out[i] = attention_output(column);
       continue;

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
+#include "fp8ref/attention.h"
 #include "fp8ref/e4m3.h"
 #include "fp8ref/errors.h"
 #include "fp8ref/round.h"
@@ -95,6 +97,17 @@ void wgmma_chain(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, floa
   for (std::int64_t step = 0; step < steps; ++step) wgmma_step(a[step], b[step], result);
 }
 
+void outer(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
+           std::int64_t ldc) {
+  for (int i = 0; i < kOuterRows; ++i) {
+    double sums[kOuterColumns] = {};
+    for (std::int64_t p = 0; p < k; ++p) {
+      for (int j = 0; j < kOuterColumns; ++j) sums[j] += a[i * lda + p] * b[p * ldb + j];
+    }
+    for (int j = 0; j < kOuterColumns; ++j) c[i * ldc + j] += sums[j];
+  }
+}
+
 const Kernels* find(std::string_view name) {
   if (name == portable_kernels().name) return &portable_kernels();
   const Kernels* avx2 = avx2_kernels();
@@ -124,9 +137,22 @@ std::int8_t wgmma_exponent(e4m3 code) {
 }
 
 const Kernels& portable_kernels() {
-  static constexpr Kernels table{"portable", decode_array<e4m3>, decode_array<bf16>, has_nan, dot<e4m3>, dot<bf16>,
-                                 tile,       wgmma_pack,         wgmma_chain};
+  static constexpr Kernels table{
+      "portable", decode_array<e4m3>, decode_array<bf16>,         has_nan, dot<e4m3>, dot<bf16>, tile,
+      wgmma_pack, wgmma_chain,        portable_attention_weights, outer};
   return table;
+}
+
+bool portable_attention_weights(const double* dots, double error, const double* bounds, float c, std::int64_t n,
+                                float* exponent, std::uint8_t* significand) {
+  bool proven = true;
+  for (std::int64_t j = 0; j < n; ++j) {
+    const CertifiedWeight weight = attention_weight_within(dots[j], error * bounds[j], c);
+    exponent[j] = weight.proven ? weight.value.exponent : NAN;
+    significand[j] = static_cast<std::uint8_t>(weight.value.significand);
+    proven = proven && weight.proven;
+  }
+  return proven;
 }
 
 const Kernels& kernels() { return *chosen().load(std::memory_order_relaxed); }

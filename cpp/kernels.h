@@ -33,6 +33,9 @@ struct alignas(32) WgmmaTile {  // of 8 rows of b
   std::int8_t exponent[8][kWgmmaColumns][4];  // [k / 4][column][k % 4]
 };
 
+/// The tile of the products of attention weights with values.
+inline constexpr int kOuterRows = 4, kOuterColumns = 12;
+
 /// What one code contributes to them; NaN codes give some finite number.
 float wgmma_value(e4m3 code);
 std::int8_t wgmma_exponent(e4m3 code);
@@ -53,6 +56,13 @@ struct Kernels {
   void (*wgmma_pack)(const e4m3* const* rows, WgmmaTile* tile);
   /// One chain over `steps` steps of 32 from +0, for one row of a and 8 rows of b.
   void (*wgmma_chain)(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result);
+  /// Attention weights (fp8ref/attention.h) of n keys for float64 dots that are within error * bounds[j] / 2. Returns
+  /// false if some weight is not proven; its exponent is NaN then.
+  bool (*attention_weights)(const double* dots, double error, const double* bounds, float c, std::int64_t n,
+                            float* exponent, std::uint8_t* significand);
+  /// c[i][j] += sum over p < k of a[i][p] * b[p][j] for a tile of kOuterRows x kOuterColumns.
+  void (*outer)(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
+                std::int64_t ldc);
 };
 
 /// The kernels in use: the best that the machine has, unless FP8REF_ISA (portable, avx2) or set_isa say otherwise.
@@ -61,8 +71,14 @@ const Kernels& kernels();
 void set_isa(std::string_view name);
 
 const Kernels& portable_kernels();
+bool portable_attention_weights(const double* dots, double error, const double* bounds, float c, std::int64_t n,
+                                float* exponent, std::uint8_t* significand);
 /// nullptr where the compiler or the machine lacks AVX2, FMA and F16C.
 const Kernels* avx2_kernels();
+bool avx2_attention_weights(const double* dots, double error, const double* bounds, float c, std::int64_t n,
+                            float* exponent, std::uint8_t* significand);
+void avx2_outer(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
+                std::int64_t ldc);
 
 /// Storage aligned for vector loads, not initialised, grown as needed.
 template <class T>

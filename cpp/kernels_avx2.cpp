@@ -227,8 +227,8 @@ FP8REF_AVX2 void wgmma_chain(const WgmmaRow* a, const WgmmaTile* b, std::int64_t
   _mm256_storeu_ps(result, accumulator);
 }
 
-constexpr Kernels kTable{"avx2",    decode<e4m3>, decode<bf16>, has_nan,    dot<e4m3>,
-                         dot<bf16>, tile,         wgmma_pack,   wgmma_chain};
+constexpr Kernels kTable{"avx2",     decode<e4m3>, decode<bf16>,           has_nan,   dot<e4m3>, dot<bf16>, tile,
+                         wgmma_pack, wgmma_chain,  avx2_attention_weights, avx2_outer};
 
 }  // namespace
 

@@ -67,7 +67,9 @@ void register_errors() {
       [](const std::exception_ptr& pointer, void*) {
         auto raise = [](const char* name, const std::exception& error) {
           nb::object type = nb::module_::import_("fp8ref.errors").attr(name);
-          PyErr_SetString(type.ptr(), error.what());
+          // A message may name a file whose name is not UTF-8.
+          const nb::object text = nb::steal(PyUnicode_DecodeFSDefault(error.what()));
+          PyErr_SetObject(type.ptr(), text.ptr());
         };
         try {
           std::rethrow_exception(pointer);

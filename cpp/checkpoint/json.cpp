@@ -11,6 +11,21 @@ namespace {
 constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kShown = 80;
 
+/// A text as one line of ASCII.
+std::string printable(std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte > 0x7E) {
+      out.append({'\\', 'x', kHex[byte >> 4], kHex[byte & 15]});
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 /// Builds the value while nlohmann/json's parser (which does not recurse) walks the text. That library's own tree would
 /// drop all but one of two equal keys, and forgets their order.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
@@ -36,7 +51,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    fail(error.what());
+    fail(printable(error.what()));  // it quotes the text, which may not even be UTF-8
   }
 
   Value& root() { return root_; }
@@ -99,20 +114,10 @@ bool Value::integer(std::int64_t low, std::int64_t high, std::int64_t& out) cons
 }
 
 std::string quote(std::string_view text) {
-  static constexpr char kHex[] = "0123456789abcdef";
   std::string out = "'";
-  for (const char c : text) {
-    if (out.size() > kShown) return out + "...'";
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte > 0x7E) {
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
+  out += printable(text.substr(0, kShown));
+  out += text.size() > kShown ? "...'" : "'";
+  return out;
 }
 
 std::string show(const Value& value) {

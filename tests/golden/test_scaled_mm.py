@@ -29,10 +29,20 @@ def test_probes_of_the_tensor_core(name):
     assert pattern(golden.scaled_mm(codes([a]), codes([b]), **RAW, accumulate="sm90_wgmma"))[0, 0] == bits
 
 
+def _ungrouped(every: bool) -> None:
+    a, b = grouping(every)
+    for i in range(0, len(a), 31):
+        sums = golden.scaled_mm(a[i : i + 31], b[i : i + 31], **RAW, accumulate="sm90_wgmma")
+        assert not pattern(sums.diagonal()).any(), f"rows {i} to {i + 30}"
+
+
 def test_products_of_a_step_are_one_group():
-    a, b = grouping()
-    sums = [golden.scaled_mm(a[i : i + 1], b[i : i + 1], **RAW, accumulate="sm90_wgmma") for i in range(0, len(a), 7)]
-    assert not pattern(np.concatenate(sums)).any()
+    _ungrouped(every=False)
+
+
+@pytest.mark.slow
+def test_products_of_a_step_are_one_group_wherever_they_are():
+    _ungrouped(every=True)
 
 
 @pytest.mark.parametrize("test", range(len(GENERATED_STEPS)))

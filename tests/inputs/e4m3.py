@@ -35,10 +35,10 @@ def cases() -> list[Case]:
     edges = np.array([*CODES, *MIDPOINTS, *specials])
     with np.errstate(over="ignore", invalid="ignore"):
         sources = {
-            "every bf16": from_bits(np.arange(1 << 16), BF16),
-            "every fp16": from_bits(np.arange(1 << 16), np.float16),
             "edges in float64": _around(edges),
             "edges in float32": _around(edges.astype(np.float32)),
+            "every bf16": from_bits(np.arange(1 << 16), BF16),
+            "every fp16": from_bits(np.arange(1 << 16), np.float16),
         }
     listed = [
         Case(f"{name}, {overflow}", "encode", x=x, overflow=overflow)

@@ -107,15 +107,19 @@ ZERO_STEPS = {
 }
 
 
-def grouping() -> tuple[np.ndarray, np.ndarray]:
+def grouping(every: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """E4: +4096 and -4096 at every ordered pair of places, 0.25 at a third: every row must accumulate to +0.
 
-    Any grouping of the 32 products into smaller sums leaves the quarter in some of the rows.
+    Any grouping of the 32 products into smaller sums leaves the quarter in some of the rows. The third place is a
+    random one, or with `every` each of the other 30.
     """
     rng = random.Random(7)
-    a, b = np.zeros((992, 32), dtype=np.uint8), np.zeros((992, 32), dtype=np.uint8)
-    for row, (i, j) in enumerate(itertools.permutations(range(32), 2)):
-        third = rng.choice([k for k in range(32) if k not in (i, j)])
-        a[row, [i, j, third]] = [CODE_OF[64.0], CODE_OF[-64.0], CODE_OF[0.5]]
-        b[row, [i, j, third]] = [CODE_OF[64.0], CODE_OF[64.0], CODE_OF[0.5]]
+    places = []
+    for i, j in itertools.permutations(range(32), 2):
+        others = [k for k in range(32) if k not in (i, j)]
+        places += [(i, j, k) for k in (others if every else [rng.choice(others)])]
+    a, b = np.zeros((len(places), 32), dtype=np.uint8), np.zeros((len(places), 32), dtype=np.uint8)
+    rows = np.arange(len(places))[:, None]
+    a[rows, np.array(places)] = [CODE_OF[64.0], CODE_OF[-64.0], CODE_OF[0.5]]
+    b[rows, np.array(places)] = [CODE_OF[64.0], CODE_OF[64.0], CODE_OF[0.5]]
     return from_bits(a, E4M3), from_bits(b, E4M3)

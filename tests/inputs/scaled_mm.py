@@ -166,5 +166,5 @@ def _specials() -> Iterator[Case]:
 @cache
 def cases() -> list[Case]:
     """All calls of scaled_mm."""
-    groups = (_probes, _shapes, _long_rows, _cancelling, _random, _traps, _specials)
+    groups = (_probes, _shapes, _cancelling, _random, _traps, _specials, _long_rows)
     return [case for group in groups for case in group()]

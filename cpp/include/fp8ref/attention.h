@@ -87,7 +87,7 @@ FP8REF_HD bool operator==(const Weight& a, const Weight& b) {
 /// 1 + i / 128. Each logarithm is irrational, so no tie exists. [ATTN-WEIGHT]
 FP8REF_HD std::uint32_t weight_threshold(int i) {
   // clang-format off
-  constexpr std::uint32_t kThresholds[128] = {
+  static constexpr std::uint32_t kThresholds[128] = {
       0x01709C47, 0x044D8C46, 0x0724D8EF, 0x09F6984B, 0x0CC2DFE2, 0x0F89C4C2, 0x124B5B7F, 0x1507B837,
       0x17BEEE97, 0x1A7111E0, 0x1D1E34E4, 0x1FC66A10, 0x2269C36A, 0x25085297, 0x27A228DC, 0x2A375721,
       0x2CC7EDF6, 0x2F53FD90, 0x31DB95D1, 0x345EC647, 0x36DD9E2F, 0x39582C79, 0x3BCE7FC8, 0x3E40A673,
@@ -114,13 +114,12 @@ FP8REF_HD Weight attention_weight(float t) {
   if (is_nan(t) || is_inf(t)) return {t < 0 ? -INFINITY : INFINITY, 0};
   const float whole = std::floor(t);
   const double fraction = static_cast<double>(t) - static_cast<double>(whole);
-  // 32 bits of the fraction suffice: where t has more, |t| < 2^-8, and no threshold is near 0 or 1. (There the
-  // difference may round to 1; then all thresholds are passed, and 256 is 128 with the next exponent.)
-  const std::uint64_t fixed = static_cast<std::uint64_t>(fraction * 0x1p32);
+  // The fraction is a multiple of 2^-32, or |t| < 2^-8, and no threshold is near 0 or 1. (There the difference may
+  // round to 1; then all thresholds are passed, and 256 is 128 with the next exponent.)
   // 128 (2^fraction - 1) + 1/2 within 1/20, lowered by 1/10: its floor is the count, or the count less one.
   const double estimate = 128 * fraction * (0.6951 + fraction * (0.2276 + fraction * 0.0773)) + 0.4;
   int passed = static_cast<int>(estimate);
-  if (passed < 128 && fixed >= weight_threshold(passed)) ++passed;
+  if (passed < 128 && fraction * 0x1p32 >= weight_threshold(passed)) ++passed;
   return passed == 128 ? Weight{add32(whole, 1.0f), 128} : Weight{whole, 128 + passed};
 }
 

@@ -219,14 +219,17 @@ def attention_scale(scale: Any) -> float | None:
     """A factor of the scores, or None for the default. [ATTN-SCALE]"""
     if scale is None:
         return None
-    number = float(positive("attention", "scale", scale, np.float64))
-    if number >= 2.0**127:
-        raise fail("attention", f"scale must be below 2**127, got {scale!r}")
+    try:
+        number = float(scale)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not 0.0 <= number < 2.0**127:
+        raise fail("attention", f"scale must be a number >= 0 and below 2**127, got {scale!r}")
     return number
 
 
 def logits_array(logits: Any) -> Array:
-    """Logits with at least one entry in the last dimension. [SAMPLE-GREEDY]"""
+    """Logits with at least one entry in the last dimension. [SAMPLE-SHAPES]"""
     array = _array("sample", "logits", logits)
     if array.dtype not in (np.dtype(np.float32), BFLOAT16):
         raise fail("sample", f"logits must be float32 or bfloat16, got {describe(array)}")

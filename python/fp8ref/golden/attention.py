@@ -183,7 +183,7 @@ def exponents(score: Float32, factor: np.float32) -> Float32:
 
 @cache
 def thresholds() -> Float64:
-    """128 numbers that sort fractions as log2((2 m + 1) / 256), m = 128..255, would: the midpoints of [ATTN-WEIGHT]. [ATTN-THRESHOLDS]
+    """128 numbers that sort fractions as the midpoints log2((2 m + 1) / 256), m = 128..255, would. [ATTN-THRESHOLDS]
 
     Near the thresholds (0.0056 to 0.9972) the fraction of a float32 t is a multiple of 2**-32, for |t| >= 2**-9; a
     threshold is irrational. So it may be moved within its gap between two multiples, to the middle of it, which

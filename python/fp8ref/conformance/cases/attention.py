@@ -57,7 +57,7 @@ def _scores(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "flat/subnormal", {**flat, "v": s.spread((24, 1, 8), -133, -126)}
     yield "flat/largest", {**flat, "v": s.spread((24, 1, 8), 126, 128)}
     yield "values/spread", {**_qkv(s, shape), "v": s.spread((24, 1, 8), -126, 127)}
-    for part in range(8 if level == "full" else 2):
+    for part in range(64 if level == "full" else 2):
         pair = _qkv(Stream(f"attention/pairs/{part}"), (64, 2, 2, 1, 4))
         yield f"pairs/{part}", {**pair, "q": pair["q"], "mask": "full"}
 
@@ -94,4 +94,6 @@ def cases(level: str) -> Iterator[Case]:
     s = Stream("attention/error")
     yield Case("error/heads", "attention", _qkv(s, (2, 2, 3, 2, 4)))
     yield Case("error/more_queries_than_keys", "attention", _qkv(s, (3, 2, 2, 2, 4)))
+    for scale in (-1.0, float("nan"), float("inf"), 2.0**127):
+        yield Case(f"error/scale_{scale}", "attention", {**_qkv(s, (2, 2, 2, 2, 4)), "scale": scale})
     yield Case("error/mask", "attention", {**_qkv(s, (2, 2, 2, 2, 4)), "mask": "diagonal"})

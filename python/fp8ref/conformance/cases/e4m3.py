@@ -54,7 +54,7 @@ def _inputs(level: str) -> Iterator[tuple[str, Array]]:
     yield "shape_0d", np.array(1.0625, dtype=np.float64)
     yield "empty", np.zeros((0, 4), dtype=np.float32)
     if level == "full":
-        for part in range(8):
+        for part in range(32):
             yield f"random_fp32_{part}", Stream(f"e4m3/random_fp32_{part}").bits((1 << 20,), FLOAT32)
 
 

@@ -36,8 +36,9 @@ def _plain(level: str) -> Iterator[tuple[str, Array, Array, Array | None]]:
         for m, n, k in ((64, 576, 576), (16, 1536, 576), (16, 576, 1536), (4, 4096, 576)):
             s = Stream(f"linear/full/{m}x{n}x{k}")
             yield f"full_{m}x{n}x{k}", s.normal((m, k)), s.normal((n, k), exponent=-5), None
-        s = Stream("linear/full/spread")
-        yield "full_spread", s.spread((40, 96), -30, 30), s.spread((40, 96), -30, 30), None
+        for high in (2, 8, 14, 20, 30, 45, 60, 90):
+            s = Stream(f"linear/full/spread/{high}")
+            yield f"full_spread_{high}", s.spread((64, 96), -high, high), s.spread((64, 96), -high, high), None
 
 
 def _midpoints() -> Iterator[tuple[str, Array, Array, Array | None]]:

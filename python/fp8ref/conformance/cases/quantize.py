@@ -60,10 +60,10 @@ def _inputs(label: str, level: str) -> Iterator[tuple[str, Array]]:
         yield name, row.astype(np.float32).astype(dtype)[None, :]
     yield "trap_matrix", np.stack([row.astype(np.float32).astype(dtype) for _, row in rows])
     # One scale a row from every exponent: quotients land near midpoints in many ways.
-    count = 512 if level == "full" else 96
-    spread = Stream(f"quantize/{label}/spread").spread((count, 64), -14, 14, dtype)
-    row_scale = np.ldexp(np.float32(1), Stream(f"quantize/{label}/rows").integers((count, 1), -3, 3)).astype(np.float32)
-    yield "spread", (spread.astype(np.float32) * row_scale).astype(dtype)
+    for count in (96, 4096) if level == "full" else (96,):
+        s = Stream(f"quantize/{label}/spread_{count}")
+        spread = s.spread((count, 64), -14, 14, FLOAT32)
+        yield f"spread_{count}", np.ldexp(spread, s.integers((count, 1), -3, 3)).astype(dtype)
     if level == "full":
         yield "large", Stream(f"quantize/{label}/large").normal((1536, 576), dtype, exponent=-5)
         yield "random_bits", Stream(f"quantize/{label}/bits").bits((2048, 16), dtype)

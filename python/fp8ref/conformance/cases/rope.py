@@ -38,10 +38,11 @@ def _tables(level: str) -> Iterator[Case]:
     positions = np.array([0, 1, 2, 3, 5, 22, 355, 710, 104348, 2**20, LAST - 1, LAST], dtype=np.int64)
     yield Case("table/marked", "rope_table", {"positions": positions, "frequencies": inverse})
     yield Case("table/first", "rope_table", {"positions": np.arange(256), "frequencies": inverse})
-    count = 20000 if level == "full" else 500
-    random = s.integers((count,), 0, LAST + 1)
-    yield Case("table/random", "rope_table", {"positions": random, "frequencies": s.scales((16,), -22, 0)})
-    yield Case("table/empty", "rope_table", {"positions": np.zeros((0,), np.int64), "frequencies": inverse})
+    for count in (500, 100_000) if level == "full" else (500,):
+        random, frequencies = s.integers((count,), 0, LAST + 1), s.scales((16,), -22, 0)
+        yield Case(f"table/random_{count}", "rope_table", {"positions": random, "frequencies": frequencies})
+    empty = np.zeros((0,), np.int64)
+    yield Case("table/empty", "rope_table", {"positions": empty, "frequencies": inverse})
     for name, bad in (("negative", -1), ("too_large", LAST + 1)):
         yield Case(f"table/error/{name}", "rope_table", {"positions": np.array([bad]), "frequencies": inverse})
 

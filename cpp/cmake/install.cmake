@@ -1,0 +1,16 @@
+# What `cmake --install` puts in place: the headers, the library, and a package for find_package(fp8ref).
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(FP8REF_PACKAGE "${CMAKE_INSTALL_LIBDIR}/cmake/fp8ref")
+set_target_properties(fp8ref_headers PROPERTIES EXPORT_NAME headers)
+set_target_properties(fp8ref_cpu PROPERTIES EXPORT_NAME cpu)
+install(TARGETS fp8ref_headers fp8ref_cpu EXPORT fp8ref ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(DIRECTORY cpp/include/fp8ref DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(EXPORT fp8ref NAMESPACE fp8ref:: FILE fp8refTargets.cmake DESTINATION "${FP8REF_PACKAGE}")
+configure_package_config_file(cpp/cmake/fp8refConfig.cmake.in "${CMAKE_CURRENT_BINARY_DIR}/fp8refConfig.cmake"
+                              INSTALL_DESTINATION "${FP8REF_PACKAGE}")
+write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/fp8refConfigVersion.cmake"
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/fp8refConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/fp8refConfigVersion.cmake"
+        DESTINATION "${FP8REF_PACKAGE}")
