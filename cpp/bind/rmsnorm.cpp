@@ -13,10 +13,11 @@ namespace {
 
 using namespace fp8ref::bind;
 
-/// x: (rows, cols)
-void rmsnorm(In<std::uint16_t> x, std::optional<In<std::uint16_t>> weight, float eps, Out<std::uint16_t> out) {
+/// x: (rows, cols); eps rounds to a positive fp32 number
+void rmsnorm(In<std::uint16_t> x, std::optional<In<std::uint16_t>> weight, double eps, Out<std::uint16_t> out) {
+  const fp8ref::cpu::FpEnv env;  // for the rounding of eps
   fp8ref::cpu::rmsnorm(as_bf16(x.data()), weight ? as_bf16(weight->data()) : nullptr,
-                       static_cast<std::int64_t>(x.shape(0)), static_cast<std::int64_t>(x.shape(1)), eps,
+                       static_cast<std::int64_t>(x.shape(0)), static_cast<std::int64_t>(x.shape(1)), fp8ref::rn32(eps),
                        as_bf16(out.data()));
 }
 

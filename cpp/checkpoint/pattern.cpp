@@ -26,12 +26,12 @@ Characters characters(const Accepts& accepts) {
   return set;
 }
 
-/// The code points of valid UTF-8.
+/// The code points of UTF-8 (which JSON has made sure of).
 std::u32string code_points(std::string_view text) {
   std::u32string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if ((byte & 0xC0) == 0x80) {
+    if ((byte & 0xC0) == 0x80 && !out.empty()) {
       out.back() = out.back() << 6 | (byte & 0x3F);
     } else {
       out.push_back(byte < 0x80 ? byte : byte < 0xE0 ? byte & 0x1F : byte < 0xF0 ? byte & 0x0F : byte & 0x07);

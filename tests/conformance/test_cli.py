@@ -17,6 +17,7 @@ import pytest
 from fp8ref import load
 from fp8ref.checkpoint import write_checkpoint
 from fp8ref.conformance import ModelCase, cases_of
+from fp8ref.table import ops
 
 FP8REF = (sys.executable, "-m", "fp8ref")
 
@@ -70,6 +71,16 @@ def test_check_of_equals(tmp_path: Path) -> None:
     assert document["equal"] is True
     assert [row["op"] for row in document["ops"]] == ["residual", "e4m3"]
     assert all(row["differing"] == 0 and row["elements"] > 1000 for row in document["ops"])
+
+
+def test_check_finds_the_cpu_backend_equal() -> None:
+    """All ops at the quick level: what the README shows first."""
+    done = fp8ref("check", "--json", "-")
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert [row["op"] for row in document["ops"]] == [op.stem for op in ops()]
+    assert document["equal"] is True
 
 
 def test_check_of_differences_ends_with_1() -> None:

@@ -9,13 +9,9 @@
 
 namespace fp8ref {
 
-/// RNbf(x * y). The product has 16 bits, so fp32 holds it exactly unless it is subnormal there, where fp32 would round
-/// first and bf16 again; then float64 holds it. (A product that fp32 rounds up to 2^-126 rounds to that in bf16 too.)
-FP8REF_HD bf16 multiply(bf16 x, bf16 y) {
-  const float product = mul32(widen(x), widen(y));
-  if (product >= 0x1p-126f || product <= -0x1p-126f) return rnbf(product);
-  return rnbf(mul64(widen(x), widen(y)));
-}
+/// RNbf(x * y). The product has 16 bits: from 2^-134 up it is a multiple of 2^-149, so fp32 holds it exactly; below,
+/// fp32 gives at most 2^-134, which bf16 takes to zero as it does the product itself. [RMSNORM-PRODUCT]
+FP8REF_HD bf16 multiply(bf16 x, bf16 y) { return rnbf(mul32(widen(x), widen(y))); }
 
 /// RNbf(x + y). Rounding to fp32 on the way changes nothing: 24 >= 2 * 8 + 2 bits, and a subnormal sum is exact.
 FP8REF_HD bf16 add(bf16 x, bf16 y) { return rnbf(add32(widen(x), widen(y))); }

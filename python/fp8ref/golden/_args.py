@@ -6,6 +6,7 @@ Nothing here rounds. A value is taken only if it is exact in the type that the o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ SCALES = FLOATS - {np.dtype(np.float64)}
 MASKS = ("causal", "full")
 LONGEST_ROW = 1 << 24  # up to here the length of a row is a float32 number
 POSITIONS = 1 << 24  # a position below this is a float32 number
+# Bits of float64: the largest number that rounds to zero, and the smallest that rounds to infinity.
+BEYOND = {"float32": (0x3690000000000000, 0x47EFFFFFF0000000), "float64": (0, 0x7FF0000000000000)}
 SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
@@ -140,15 +143,18 @@ def bf16_pair(op: str, first: str, x: Any, second: str, y: Any) -> tuple[Array, 
     return left, right
 
 
-def positive(op: str, name: str, value: Any, dtype: type[np.floating[Any]]) -> Any:
-    """``value`` rounded to ``dtype``, where it must be positive and finite. [RMSNORM-EPS] [ROPE-ARGUMENTS]"""
+def positive(op: str, name: str, value: Any, dtype: str) -> float:
+    """``value`` as float64, where its rounding to ``dtype`` is positive and finite. [RMSNORM-EPS] [ROPE-ARGUMENTS]
+
+    Only bits are compared: the cpu backend may be called in any floating-point environment. [ROUND-ENV]
+    """
     try:
-        with np.errstate(over="ignore"):
-            number = dtype(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
-        number = dtype(np.nan)
-    if not 0.0 < number < np.inf:
-        raise fail(op, f"{name} must be a positive finite number in {number.dtype.name}, got {value!r}")
+        number = math.nan
+    below, above = BEYOND[dtype]
+    if not below < int(np.float64(number).view(np.int64)) < above:
+        raise fail(op, f"{name} must be a number that is positive and finite in {dtype}, got {value!r}")
     return number
 
 
@@ -172,12 +178,12 @@ def rope_head(head_dim: Any) -> int:
     return int(head_dim)
 
 
-def rope_scaling(scaling: Mapping[str, Any]) -> tuple[np.float32, ...]:
-    """The four numbers of llama3 scaling, in the order of SCALING. [ROPE-ARGUMENTS]"""
+def rope_scaling(scaling: Mapping[str, Any]) -> tuple[float, ...]:
+    """The four numbers of llama3 scaling in the order of SCALING, to be rounded to float32. [ROPE-ARGUMENTS]"""
     missing = [key for key in SCALING if key not in scaling]
     if missing:
         raise fail("rope_frequencies", f"scaling lacks {', '.join(missing)}")
-    return tuple(positive("rope_frequencies", key, scaling[key], np.float32) for key in SCALING)
+    return tuple(positive("rope_frequencies", key, scaling[key], "float32") for key in SCALING)
 
 
 def rope_positions(positions: Any) -> NDArray[np.int64]:
@@ -222,7 +228,7 @@ def attention_scale(scale: Any) -> float | None:
     try:
         number = float(scale)
     except (TypeError, ValueError, OverflowError):
-        number = np.nan
+        number = math.nan
     if not 0.0 <= number < 2.0**127:
         raise fail("attention", f"scale must be a number >= 0 and below 2**127, got {scale!r}")
     return number

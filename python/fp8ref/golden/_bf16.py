@@ -31,10 +31,9 @@ def add(x: Any, y: Any) -> Array:
 
 
 def multiply(x: Any, y: Any) -> Array:
-    """RNbf(x * y). [ROUND-ONCE]
+    """RNbf(x * y). [ROUND-ONCE] [RMSNORM-PRODUCT]
 
-    The product has 16 bits, so float64 holds it exactly. Float32 does not: it would round products in its subnormal
-    range, and the result would be rounded twice.
+    The product has 16 bits, so float64 holds it exactly.
     """
     with np.errstate(invalid="ignore"):
         return round_to(np.asarray(x, np.float64) * np.asarray(y, np.float64), "bfloat16")

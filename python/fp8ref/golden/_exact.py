@@ -43,8 +43,8 @@ def two_sum(a: Any, b: Any) -> tuple[Float64, Float64]:
 
     Source: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         h = a + b
         t = h - a
         low = (a - (h - t)) + (b - t)

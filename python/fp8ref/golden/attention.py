@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, bf16_array, choice, describe, fail
+from ._args import BFLOAT16, attention_arrays, attention_scale
 from ._bf16 import widen64
 from ._decide import log2, log2_e, settle, sign, weighted_mean
 from ._exact import Mask, Rows, certify, dots, exact_dot, exact_pairs, lowest_exponents, prepare, round_exact
@@ -23,7 +23,6 @@ from ._round import Array, check_environment, round_to
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-MASKS = ("causal", "full")
 BLOCK = 1 << 18  # scores worked on at once; only memory depends on it
 FAR = 600  # a weight below 2**-FAR of the largest is left out of the float64 sums; the error bound pays for it
 LOG2_E = 1.4426950408889634  # an approximation: the certificate decides, see score_factor
@@ -55,9 +54,9 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         [[[0.0, 1.0, 2.0, 3.0]], [[0.5, 1.0, 1.5, 2.0]]]
     """
     check_environment("attention")
-    q, k, v = _checked(q, k, v, choice("attention", "mask", mask, MASKS))
+    q, k, v = attention_arrays(q, k, v, mask)
     (queries, heads, d), (keys, kv_heads, _) = q.shape, k.shape
-    factor = score_factor(d, _number(scale))
+    factor = score_factor(d, attention_scale(scale))
     group = heads // kv_heads
     out = np.zeros(q.shape, BFLOAT16)
     step = max(1, BLOCK // max(group * keys, 1))
@@ -72,19 +71,6 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
             t = exponents(scores(query, key), factor)
             out[index, mine] = average(t, visible, value).reshape(-1, group, d)
     return out
-
-
-def _checked(q: Any, k: Any, v: Any, mask: str) -> tuple[Array, Array, Array]:
-    """The arguments as arrays, or an OpError. [ATTN-SHAPES]"""
-    q, k, v = (bf16_array("attention", name, x, 3) for name, x in (("q", q), ("k", k), ("v", v)))
-    (queries, heads, d), (keys, kv_heads, width) = q.shape, k.shape
-    if k.shape != v.shape or d != width or d == 0 or kv_heads == 0 or heads % kv_heads:
-        shapes = ", ".join(f"{name}: {describe(x)}" for name, x in (("q", q), ("k", k), ("v", v)))
-        expected = "q (T, Hq, d), k and v (S, Hkv, d), d >= 1, Hq a multiple of Hkv"
-        raise fail("attention", f"expected {expected}; got {shapes}")
-    if mask == "causal" and keys < queries:
-        raise fail("attention", f"a causal mask needs at least as many keys as queries, got {keys} and {queries}")
-    return q, k, v
 
 
 class _Matrix:
@@ -110,19 +96,6 @@ class _Matrix:
     def low(self) -> NDArray[np.int32]:
         """All finite numbers of a column are multiples of 2**low."""
         return lowest_exponents(self.zeroed.T).astype(np.int32)
-
-
-def _number(scale: Any) -> float | None:
-    """The scale as a number, or an OpError. [ATTN-SCALE]"""
-    if scale is None:
-        return None
-    try:
-        number = float(scale)
-    except (TypeError, ValueError, OverflowError):
-        number = np.nan
-    if not 0.0 <= number < 2.0**127:
-        raise fail("attention", f"scale must be a number >= 0 and below 2**127, got {scale!r}")
-    return number
 
 
 @cache

@@ -68,7 +68,8 @@ def operand(weight: Any) -> Operand:
 
 
 def _widened(x: Array) -> Operand:
-    values = np.asarray(widen(x), np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        values = np.asarray(widen(x), np.float64)
     special = np.flatnonzero(~np.isfinite(values).all(axis=1))
     kept = values[special]
     values[special] = 0.0
@@ -103,7 +104,7 @@ def _finite(x: Rows, weight: Rows, bias: Float32 | None) -> Array:
 
 
 def _special(row: Float64, others: Float64, bias: Float32 | None) -> Array:
-    """A row that holds NaN or Inf against many rows: each sum has a NaN or infinite term. [LINEAR-SPECIAL]
+    """A row that holds NaN or Inf against many rows: each sum has such a term. [LINEAR-SPECIAL], [SUM-SPECIAL]
 
     So IEEE addition in any order gives the result: NaN from a NaN, from Inf * 0 or from both infinities; else Inf.
     Float64 cannot overflow on the way, and the BLAS, which may skip zeros, has no part in it.
@@ -123,7 +124,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Array:
 
     Returns:
         (M, N) bfloat16: the exact real ``sum_k x[m, k] * weight[n, k] + bias[n]``, rounded to float32 and that to
-        bfloat16.
+        bfloat16. A zero sum is +0 [LINEAR-ZERO], [SUM-ZERO]; only the result can overflow [LINEAR-OVERFLOW].
 
     Raises:
         OpError: wrong dtypes or shapes.

@@ -315,6 +315,7 @@ def forward(
         x = run.mlp(index, layer, run.attend(index, layer, x))
     x = run.record("norm", run.norm(x, weights.norm))
     if rows:
+        # [LINEAR-LOGITS]
         logits = widen(ops.linear(x[ids.size - rows :], weights.lm_head.weight, weights.lm_head.bias))
         run.record("logits", logits)
     else:

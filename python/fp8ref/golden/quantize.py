@@ -25,7 +25,7 @@ BLOCK = 1 << 18  # elements worked on at once
 
 @dataclass(frozen=True)
 class Rule:
-    """One scale rule. ``"input"`` as a type means the dtype T of the tensor that is quantized."""
+    """One scale rule. [QUANT-RULE] ``"input"`` as a type means the dtype T of the tensor that is quantized."""
 
     name: str
     source: str  # the upstream code and version whose bits these are
@@ -39,7 +39,7 @@ class Rule:
     amax_floor: float = 0.0  # amax is at least this (rounded to scale_type)
     scale_floor: float = 0.0  # the scale is at least this
     zero_scale: str = "kept"  # a scale of 0 is "kept", or becomes the "epsilon" of scale_type
-    empty_amax: float = 0.0  # amax of no elements
+    empty_amax: float = 0.0  # amax of no elements [QUANT-EMPTY]
     nan_code: int = e4m3.NAN  # the code of a NaN quotient
     zero: str = "signed"  # -0 keeps its sign ("signed"), or a zero point is added and it does not ("positive")
 
@@ -188,7 +188,7 @@ def _scale(x: Array, rule: Rule) -> tuple[Float32, Float32 | None]:
 
 
 def _codes(x: Array, rule: Rule, scale: Float32, multiplier: Float32 | None) -> NDArray[np.uint8]:
-    """Codes of some rows. [QUANT-CODE], [QUANT-NAN], [QUANT-MINUS-ZERO]"""
+    """Codes of some rows. [QUANT-CODE], [QUANT-NAN], [QUANT-INF], [QUANT-MINUS-ZERO]"""
     y = QUOTIENTS[rule.quantize](widen(x), scale, multiplier, _type(rule.quantize_type, x))
     if rule.zero == "positive":
         y = y + np.float32(0.0)
@@ -236,7 +236,7 @@ def quantize(x: Any, rule: str, scale: Any = None) -> tuple[Array, Float32]:
         if scale is None:
             kept, multiplier = _scale(flat, row)
         else:
-            kept = float32_scale(OP, "scale", scale)
+            kept = float32_scale(OP, "scale", scale)  # [QUANT-STATIC-SCALE]
         codes = np.empty(flat.shape, np.uint8)
         step = max(1, BLOCK // max(flat.shape[1], 1))
         for start in range(0, flat.shape[0], step):

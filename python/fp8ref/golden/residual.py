@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._args import bf16_array, describe, fail
+from ._args import bf16_pair
 from ._bf16 import add
 from ._round import Array, check_environment
 
@@ -33,7 +33,4 @@ def residual(x: Any, y: Any) -> Array:
         [1.0, 1.015625]
     """
     check_environment("residual")
-    x, y = bf16_array("residual", "x", x), bf16_array("residual", "y", y)
-    if x.shape != y.shape:
-        raise fail("residual", f"x and y must have the same shape, got {describe(x)} and {describe(y)}")
-    return add(x, y)
+    return add(*bf16_pair("residual", "x", x, "y", y))

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import bf16_array, describe, fail
+from ._args import positive, rmsnorm_arrays
 from ._bf16 import multiply
 from ._decide import Compare, settle, sign
 from ._exact import certify, exact_dot, round_exact
 from ._round import Array, check_environment, round_to, widen
-
-LONGEST_ROW = 1 << 24  # up to here the length is a float32 number
 
 
 def rmsnorm(x: Any, weight: Any, eps: float) -> Array:
@@ -40,32 +38,14 @@ def rmsnorm(x: Any, weight: Any, eps: float) -> Array:
         [[0.84765625, 1.1328125]]
     """
     check_environment("rmsnorm")
-    x = bf16_array("rmsnorm", "x", x)
-    if x.ndim == 0 or not 1 <= x.shape[-1] <= LONGEST_ROW:
-        raise fail("rmsnorm", f"x must have shape (..., K) with 1 <= K <= {LONGEST_ROW}, got {describe(x)}")
-    if weight is not None:
-        weight = bf16_array("rmsnorm", "weight", weight)
-        if weight.shape != x.shape[-1:]:
-            raise fail("rmsnorm", f"weight must have shape ({x.shape[-1]},), got {describe(weight)}")
-    small = _epsilon(eps)
+    x, weight = rmsnorm_arrays(x, weight)
+    small = np.float32(positive("rmsnorm", "eps", eps, "float32"))
     values = widen(x.reshape(-1, x.shape[-1]))
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sum_of_squares(values) / np.float32(x.shape[-1])  # RN32
         scale = reciprocal_sqrt(mean + small)  # RN32 of the sum, then of the root
         y = round_to(values * scale[:, None], "bfloat16")  # RN32, then RNbf
     return (y if weight is None else multiply(y, weight)).reshape(x.shape)
-
-
-def _epsilon(eps: float) -> np.float32:
-    """eps as float32. [RMSNORM-EPS]"""
-    try:
-        with np.errstate(over="ignore"):
-            small = np.float32(eps)
-    except (TypeError, ValueError):
-        raise fail("rmsnorm", f"eps must be a number, got {eps!r}") from None
-    if not (0 < small < np.inf):
-        raise fail("rmsnorm", f"eps must be positive and finite in float32, got {eps!r}")
-    return small
 
 
 def sum_of_squares(x: NDArray[np.float32]) -> NDArray[np.float32]:

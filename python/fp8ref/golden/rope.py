@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import bf16_array, describe, fail, float32_array
+from ._args import float32_array, positive, rope_arrays, rope_head, rope_positions, rope_scaling
 from ._bf16 import add, multiply
 from ._decide import Bounds, Compare, by_enclosure, cos_sin, settle, sign
 from ._round import Array, check_environment, round_to, widen
 
-POSITIONS = 1 << 24  # a position below this is a float32 number
 TWO_PI = np.float32(6.283185307179586)  # RN32(2 pi), bits 0x40C90FDB
-SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 Float32 = NDArray[np.float32]
 
@@ -46,24 +44,10 @@ def rope_frequencies(head_dim: int, base: float, scaling: Mapping[str, float] | 
         [1.0, 0.009999999776482582]
     """
     check_environment("rope_frequencies")
-    if not isinstance(head_dim, (int, np.integer)) or head_dim < 2 or head_dim % 2:
-        raise fail("rope_frequencies", f"head_dim must be an even number >= 2, got {head_dim!r}")
-    powers = settle(*_powers(int(head_dim), _positive("base", base, np.float64)))
+    powers = settle(*_powers(rope_head(head_dim), positive("rope_frequencies", "base", base, "float64")))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         inverse = np.float32(1.0) / powers
-        return inverse if scaling is None else _llama3(inverse, scaling)
-
-
-def _positive(name: str, value: Any, dtype: type[np.floating[Any]]) -> Any:
-    """``value`` rounded to ``dtype``, where it must be positive and finite. [ROPE-ARGUMENTS]"""
-    try:
-        with np.errstate(over="ignore"):
-            number = dtype(value)
-    except (TypeError, ValueError, OverflowError):
-        number = dtype(np.nan)
-    if not 0.0 < number < np.inf:
-        raise fail("rope_frequencies", f"{name} must be a positive finite number, got {value!r}")
-    return number
+        return inverse if scaling is None else _llama3(inverse, rope_scaling(scaling))
 
 
 def _powers(head_dim: int, base: float) -> tuple[NDArray[np.float64], float, Any]:
@@ -80,12 +64,9 @@ def _powers(head_dim: int, base: float) -> tuple[NDArray[np.float64], float, Any
     return approximation, 2.0**-42, real
 
 
-def _llama3(inverse: Float32, scaling: Mapping[str, float]) -> Float32:
+def _llama3(inverse: Float32, scaling: tuple[float, ...]) -> Float32:
     """The frequencies of Llama 3.1 and later; each operation rounds to float32. [ROPE-LLAMA3]"""
-    missing = [key for key in SCALING if key not in scaling]
-    if missing:
-        raise fail("rope_frequencies", f"scaling lacks {', '.join(missing)}")
-    factor, low, high, original = (_positive(key, scaling[key], np.float32) for key in SCALING)
+    factor, low, high, original = (np.float32(x) for x in scaling)
     one = np.float32(1.0)
     wavelength = (one / inverse) * TWO_PI
     smooth = ((one / wavelength) * original - low) / (high - low)
@@ -119,11 +100,7 @@ def rope_table(positions: Any, frequencies: Any) -> tuple[Float32, Float32]:
         ([[1.0], [0.5403022766113281]], [[0.0], [0.8414709568023682]])
     """
     check_environment("rope_table")
-    index = np.asarray(positions)
-    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-        raise fail("rope_table", f"positions must be integers of shape (T,), got {describe(index)}")
-    if index.size and (index.min() < 0 or index.max() >= POSITIONS):
-        raise fail("rope_table", f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
+    index = rope_positions(positions)
     inverse = float32_array("rope_table", "frequencies", frequencies, 1)
     with np.errstate(over="ignore", invalid="ignore"):
         angle = np.multiply.outer(index.astype(np.float32), inverse)  # RN32 [ROPE-ANGLE]
@@ -177,16 +154,10 @@ def rope(x: Any, cos: Any, sin: Any) -> Array:
         [[[-1.140625, 1.921875]]]
     """
     check_environment("rope")
-    x = bf16_array("rope", "x", x, 3)
-    tokens, _, d = x.shape
-    tables = []
-    for name, table in (("cos", cos), ("sin", sin)):
-        array = float32_array("rope", name, table, 2)
-        if d % 2 or array.shape != (tokens, d // 2):
-            raise fail("rope", f"x {x.shape} needs {name} of shape (T, d // 2) with d even, got {describe(array)}")
-        tables.append(widen(round_to(array, "bfloat16"))[:, None, :])
-    c, s = tables
+    x, cos, sin = rope_arrays(x, cos, sin)
+    half = x.shape[-1] // 2
+    c, s = (widen(round_to(table, "bfloat16"))[:, None, :] for table in (cos, sin))
     values = widen(x)
-    first, second = values[..., : d // 2], values[..., d // 2 :]
+    first, second = values[..., :half], values[..., half:]
     turned = add(multiply(first, c), -multiply(second, s)), add(multiply(second, c), multiply(first, s))
     return np.concatenate(turned, axis=-1)

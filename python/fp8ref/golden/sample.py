@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, describe, fail
+from ._args import logits_array
 from ._round import widen
 
 
@@ -32,12 +32,7 @@ def sample(logits: Any) -> NDArray[np.int64]:
         >>> fp8ref.sample(np.array([[-0.0, 0.0], [1.0, np.nan]], np.float32)).tolist()
         [0, 1]
     """
-    array = np.asarray(logits)
-    if array.dtype not in (np.dtype(np.float32), BFLOAT16):
-        raise fail("sample", f"logits must be float32 or bfloat16, got {describe(array)}")
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise fail("sample", f"logits must have shape (..., vocabulary) with vocabulary >= 1, got {describe(array)}")
-    values = widen(array)
+    values = widen(logits_array(logits))
     nan = np.isnan(values)
     largest = np.argmax(np.where(nan, -np.inf, values), axis=-1)  # the first of equals, and -0 == +0
     return np.asarray(np.where(nan.any(axis=-1), np.argmax(nan, axis=-1), largest), np.int64)

@@ -65,7 +65,7 @@ def _decoded(codes: Codes) -> Operand:
 
 
 def _exact(a: Operand, b: Operand) -> Float32:
-    """RN32 of the exact dot products; an exact zero is +0. [MM-EXACT]"""
+    """RN32 of the exact dot products; an exact zero is +0. [MM-EXACT], [MM-ZERO]"""
     k = a.codes.shape[1]
     if k <= EXACT_K:
         return (a.values @ b.values.T + 0.0).astype(np.float32)  # the product is exact: this is the only rounding
@@ -165,5 +165,5 @@ def scaled_mm(
         acc = _accumulators(decoded, weights, accumulate)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             y = EPILOGUES[epilogue](acc, a_s, b_s[part] if b_s.ndim else b_s, None if offset is None else offset[part])
-        out[:, part] = round_to(y, out_dtype)
+        out[:, part] = round_to(y, out_dtype)  # [MM-OUT]
     return out

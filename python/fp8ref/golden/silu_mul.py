@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, bf16_array, describe, fail
+from ._args import BFLOAT16, bf16_pair
 from ._bf16 import multiply, widen64
 from ._decide import Bounds, Compare, by_enclosure, exp, settle
 from ._round import Array, check_environment, round_to
@@ -39,9 +39,7 @@ def silu_mul(gate: Any, up: Any) -> Array:
         [0.73046875]
     """
     check_environment("silu_mul")
-    gate, up = bf16_array("silu_mul", "gate", gate), bf16_array("silu_mul", "up", up)
-    if gate.shape != up.shape:
-        raise fail("silu_mul", f"gate and up must have the same shape, got {describe(gate)} and {describe(up)}")
+    gate, up = bf16_pair("silu_mul", "gate", gate, "up", up)
     return multiply(_table()[gate.view(np.uint16)], up)
 
 

@@ -33,7 +33,7 @@ def rmsnorm(x: Any, weight: Any, eps: float) -> Array:
         [[0.84765625, 1.1328125]]
     """
     array, factors = rmsnorm_arrays(x, weight)
-    small = float(positive("rmsnorm", "eps", eps, np.float32))
+    small = positive("rmsnorm", "eps", eps, "float32")
     out = np.empty(array.shape, BFLOAT16)
     rows = array.reshape(-1, array.shape[-1])
     _ext.rmsnorm(bits(rows), None if factors is None else bits(factors), small, bits(out))

@@ -37,8 +37,8 @@ def rope_frequencies(head_dim: int, base: float, scaling: Mapping[str, float] | 
         [1.0, 0.009999999776482582]
     """
     inverse = np.empty(rope_head(head_dim) // 2, np.float32)
-    number = float(positive("rope_frequencies", "base", base, np.float64))
-    factors = None if scaling is None else [float(x) for x in rope_scaling(scaling)]
+    number = positive("rope_frequencies", "base", base, "float64")
+    factors = None if scaling is None else rope_scaling(scaling)
     _ext.rope_frequencies(2 * inverse.size, number, factors, inverse)
     return inverse
 
