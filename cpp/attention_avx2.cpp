@@ -27,21 +27,20 @@ const double* thresholds() {
 }
 
 struct Weights4 {
-  __m128 exponent, proven;
+  __m128 exponent;
   __m128i significand;
+  __m128 usable;  // |t| < 2^22; the rest is left to the scalar function
 };
 
-/// attention_weight_within for 4 keys whose interval rounds to one score with |t| < 2^22; others are not proven here.
-FP8REF_AVX2 inline Weights4 weights4(__m256d dots, __m256d error, __m128 c, const double* table) {
-  const __m128 low = _mm256_cvtpd_ps(_mm256_sub_pd(dots, error)), high = _mm256_cvtpd_ps(_mm256_add_pd(dots, error));
-  const __m128 t = _mm_mul_ps(c, low), magnitude = _mm_andnot_ps(_mm_set1_ps(-0.0f), t);
-  const __m128 proven = _mm_and_ps(_mm_cmpeq_ps(low, high), _mm_cmplt_ps(magnitude, _mm_set1_ps(0x1p22f)));
-  const __m128 whole = _mm_floor_ps(t);
+/// attention_weight of 4 products t.
+FP8REF_AVX2 inline Weights4 weights4(__m128 t, const double* table) {
+  const __m128 magnitude = _mm_andnot_ps(_mm_set1_ps(-0.0f), t);
+  const __m128 usable = _mm_cmplt_ps(magnitude, _mm_set1_ps(0x1p22f)), whole = _mm_floor_ps(t);
   const __m256d f = _mm256_sub_pd(_mm256_cvtps_pd(t), _mm256_cvtps_pd(whole));
   __m256d estimate = _mm256_fmadd_pd(f, _mm256_set1_pd(128 * 0.0773), _mm256_set1_pd(128 * 0.2276));
   estimate = _mm256_fmadd_pd(f, estimate, _mm256_set1_pd(128 * 0.6951));
   estimate = _mm256_fmadd_pd(f, estimate, _mm256_set1_pd(0.4));
-  const __m128i passed = _mm_and_si128(_mm256_cvttpd_epi32(estimate), _mm_castps_si128(proven));  // 0 to 128
+  const __m128i passed = _mm_and_si128(_mm256_cvttpd_epi32(estimate), _mm_castps_si128(usable));  // 0 to 128
   const __m256d all = _mm256_castsi256_pd(_mm256_set1_epi64x(-1));
   const __m256d next = _mm256_mask_i32gather_pd(_mm256_setzero_pd(), table, passed, all, 8);
   const __m256d reached = _mm256_cmp_pd(f, next, _CMP_GE_OQ);
@@ -50,8 +49,23 @@ FP8REF_AVX2 inline Weights4 weights4(__m256d dots, __m256d error, __m128 c, cons
   const __m128i count = _mm_sub_epi32(passed, _mm_castps_si128(narrow));
   const __m128i carry = _mm_cmpeq_epi32(count, _mm_set1_epi32(128));
   const __m128 exponent = _mm_add_ps(whole, _mm_and_ps(_mm_castsi128_ps(carry), _mm_set1_ps(1.0f)));
-  const __m128i significand = _mm_add_epi32(_mm_andnot_si128(carry, count), _mm_set1_epi32(128));
-  return {exponent, proven, significand};
+  return {exponent, _mm_add_epi32(_mm_andnot_si128(carry, count), _mm_set1_epi32(128)), usable};
+}
+
+/// attention_weight_within for 4 keys: the exponents, NaN where not proven.
+FP8REF_AVX2 inline __m128 proven_weights4(__m256d dots, __m256d error, __m128 c, const double* table,
+                                          __m128i* significand) {
+  const __m128 low = _mm256_cvtpd_ps(_mm256_sub_pd(dots, error)), high = _mm256_cvtpd_ps(_mm256_add_pd(dots, error));
+  const Weights4 w = weights4(_mm_mul_ps(c, low), table);
+  __m128 proven = w.usable;
+  // Sums of few bits are often midpoints of fp32 themselves.
+  if (_mm_movemask_ps(_mm_cmpneq_ps(low, high)) != 0) {
+    const Weights4 other = weights4(_mm_mul_ps(c, high), table);
+    const __m128 same = _mm_castsi128_ps(_mm_cmpeq_epi32(w.significand, other.significand));
+    proven = _mm_and_ps(_mm_and_ps(proven, other.usable), _mm_and_ps(same, _mm_cmpeq_ps(w.exponent, other.exponent)));
+  }
+  *significand = w.significand;
+  return _mm_blendv_ps(_mm_castsi128_ps(_mm_set1_epi32(-1)), w.exponent, proven);
 }
 
 }  // namespace
@@ -59,20 +73,20 @@ FP8REF_AVX2 inline Weights4 weights4(__m256d dots, __m256d error, __m128 c, cons
 FP8REF_AVX2 bool avx2_attention_weights(const double* dots, double error, const double* bounds, float c, std::int64_t n,
                                         float* exponent, std::uint8_t* significand) {
   const double* table = thresholds();
-  const __m128 ones = _mm_castsi128_ps(_mm_set1_epi32(-1));  // as a number NaN
   const __m128i first_bytes = _mm_set1_epi32(0x0C080400);
-  __m128 all = ones;
+  __m128 open = _mm_setzero_ps();
   std::int64_t j = 0;
   for (; j + 4 <= n; j += 4) {
     const __m256d width = _mm256_mul_pd(_mm256_set1_pd(error), _mm256_loadu_pd(bounds + j));
-    const Weights4 w = weights4(_mm256_loadu_pd(dots + j), width, _mm_set1_ps(c), table);
-    all = _mm_and_ps(all, w.proven);
-    _mm_storeu_ps(exponent + j, _mm_blendv_ps(ones, w.exponent, w.proven));
-    const std::int32_t packed = _mm_cvtsi128_si32(_mm_shuffle_epi8(w.significand, first_bytes));
+    __m128i values;
+    const __m128 weights = proven_weights4(_mm256_loadu_pd(dots + j), width, _mm_set1_ps(c), table, &values);
+    open = _mm_or_ps(open, _mm_cmpunord_ps(weights, weights));
+    _mm_storeu_ps(exponent + j, weights);
+    const std::int32_t packed = _mm_cvtsi128_si32(_mm_shuffle_epi8(values, first_bytes));
     std::memcpy(significand + j, &packed, sizeof(packed));
   }
   const bool rest = portable_attention_weights(dots + j, error, bounds + j, c, n - j, exponent + j, significand + j);
-  return rest && _mm_movemask_ps(all) == 15;
+  return rest && _mm_movemask_ps(open) == 0;
 }
 
 /// 12 accumulators, 3 vectors of b and one element of a fill the 16 registers.

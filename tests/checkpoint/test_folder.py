@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,18 @@ def test_no_weights(refuses: Refuses, tiny: Damaged) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{", b"null", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"\xff{}", b"\xef\xbb\xbf{}"]
-)
+    "text",
+    [b"", b"[]", b"{", b"null", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"\xff{}", b"\xef\xbb\xbf{}", b'{"a": 1e999}', b"{}\0",
+     b'{"a": -1' + b"0" * 400 + b"}", b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}"],
+)  # fmt: skip
 def test_config_is_not_sound_json(refuses: Refuses, tiny: Damaged, text: bytes) -> None:
     (tiny.folder / "config.json").write_bytes(text)
     refuses(tiny.folder, "config.json")
+
+
+def test_the_deepest_json(opens: Callable[[Path], object], tiny: Damaged) -> None:
+    tiny.config["extra"] = json.loads("[" * 63 + "1" + "]" * 63)
+    opens(tiny.save_config())
 
 
 def test_generation_config_is_not_sound_json(refuses: Refuses, tiny: Damaged) -> None:

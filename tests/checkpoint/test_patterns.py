@@ -76,7 +76,8 @@ def test_random_patterns_match_as_python_does(pattern: str, name: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     ["(a*)*x", "(a|a)*x", "(.*)*(.*)*(.*)*x", ".*" * 60 + "x", ".?" * 80 + "x", "(.|.)" * 40 + "x", "((((.*)*)*)*)*x",
-     "((((.{0,32}){0,32}){0,32}){0,32}){0,32}x", "(((.*.)*.)*.)*x"],
+     "((((.{0,32}){0,32}){0,32}){0,32}){0,32}x", "(((.*.)*.)*.)*x",
+     "((((.?){32}){32}){32}){32}x", "(((^|.){32}){32}){32}x"],
 )  # fmt: skip
 def test_no_pattern_hangs(pattern: str) -> None:
     start = time.monotonic()

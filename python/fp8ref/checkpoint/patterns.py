@@ -48,11 +48,17 @@ def _either(options: list[Step]) -> Step:
 
 
 def _repeat(step: Step, low: int, high: int | None) -> Step:
-    """The step ``low`` to ``high`` times; None is any number, walked until no new position appears."""
+    """The step ``low`` to ``high`` times; None is any number.
+
+    Nested counts multiply, so both loops end early: where a step changes nothing (then no further one does), and where
+    no new position appears.
+    """
 
     def run(name: str, at: Positions) -> Positions:
         for _ in range(low):
-            at = step(name, at) if at else at
+            before, at = at, step(name, at)
+            if at == before:
+                break
         seen, frontier, count = at, at, low
         while frontier and (high is None or count < high):
             frontier = step(name, frontier) - seen

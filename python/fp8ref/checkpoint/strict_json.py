@@ -39,15 +39,26 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _is_float64(number: float) -> bool:
+    """Whether a number of a JSON text rounds to a finite float64."""
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False
+
+
 def _check_values(value: Any) -> None:
-    """Depth and strings: neither may surprise the code that walks or prints them later."""
+    """Depth, strings and numbers: none may surprise the code that walks or prints them later."""
     stack = [(value, 1)]
     while stack:
         item, depth = stack.pop()
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH and isinstance(item, dict | list):
             raise ValueError(f"nested more than {MAX_DEPTH} deep")
         if isinstance(item, str):
             item.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+        elif isinstance(item, int | float):
+            if not _is_float64(item):
+                raise ValueError("a number is beyond float64")
         elif isinstance(item, dict):
             stack.extend((key, depth) for key in item)
             stack.extend((child, depth + 1) for child in item.values())
