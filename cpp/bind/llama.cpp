@@ -6,6 +6,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,11 +43,21 @@ nb::object array_of(const TraceValue& value) {
   return nb::none();
 }
 
-/// Lets Python see signals, so that Ctrl-C ends a long forward. The caller works without the GIL.
-void check_signals() {
-  const nb::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw nb::python_error();
-}
+/// Lets Python see signals, so that Ctrl-C ends a long forward. The caller works without the GIL; waiting for it costs
+/// time where other threads of Python are busy, so most calls return at once.
+class SignalPoll {
+ public:
+  void operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(50)) return;
+    last_ = now;
+    const nb::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
 
 /// A model may run in one thread at a time: its cache has one state.
 class Model {
@@ -74,7 +86,7 @@ class Model {
     }
     const nb::gil_scoped_release unlocked;
     llama_->forward({tokens.data(), tokens.size()}, static_cast<std::int64_t>(logits.shape(0)), logits.data(), record,
-                    check_signals);
+                    SignalPoll());
   }
 
   std::vector<std::int64_t> generate(In<std::int64_t> tokens, std::int64_t max_new_tokens,
@@ -85,7 +97,7 @@ class Model {
       if (on_token) (*on_token)(id);
     };
     const nb::gil_scoped_release unlocked;
-    return llama_->generate({tokens.data(), tokens.size()}, max_new_tokens, report, check_signals);
+    return llama_->generate({tokens.data(), tokens.size()}, max_new_tokens, report, SignalPoll());
   }
 
   nb::dict config() const {

@@ -37,8 +37,8 @@ def test_no_weights(refuses: Refuses, tiny: Damaged) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"[]", b"{", b"null", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"\xff{}", b"\xef\xbb\xbf{}", b'{"a": 1e999}', b"{}\0",
-     b'{"a": -1' + b"0" * 400 + b"}", b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}"],
+    [b"", b"[]", b"{", b"null", b'{"a": 1, "a": 2}', b'{"a": NaN}', b"\xff{}", b"\xef\xbb\xbf{}", b'{"a": 1e999}',
+     b"{}\0", b'{"a": -1' + b"0" * 400 + b"}", b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}"],
 )  # fmt: skip
 def test_config_is_not_sound_json(refuses: Refuses, tiny: Damaged, text: bytes) -> None:
     (tiny.folder / "config.json").write_bytes(text)

@@ -72,8 +72,8 @@ FP8REF_HD Wide<8> two_over_pi() {
 }
 FP8REF_HD Wide<4> half_pi() { return {{0x52049C1114CF98E8, 0x898CC51701B839A2, 0x921FB54442D18469, 1}}; }
 
-/// cos and sin of 2^-12 <= |x| < 2^128 with an error below 2^-183, rounded to fp32. Of all fp32 numbers none comes
-/// nearer to a midpoint than 2^-90 (a sweep over all of them; see tests/backends/test_rope.py), so these are RN32.
+/// cos and sin of 2^-12 <= |x| < 2^128 with an error below 2^-183, rounded to fp32. No such value is nearer to a
+/// midpoint than 2^-100 of itself (tests/backends/test_rope.py looks at all of them) or below 2^-40, so these are RN32.
 FP8REF_HD CosSin cos_sin_fixed(float x) {
   const std::uint32_t u = bit_cast<std::uint32_t>(x);
   const int exponent = static_cast<int>((u >> 23) & 0xFF) - 150;
