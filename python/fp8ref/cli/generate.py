@@ -70,17 +70,19 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, chat: bool, system: str | N
 def stream_answer(model: Model, tokenizer: Tokenizer, ids: Sequence[int], max_new_tokens: int) -> list[int]:
     """Write the text to stdout as it comes; returns the new ids."""
     stream = tokenizer.stream()
+    shown: list[int] = []
 
     def show(token: int) -> None:
+        shown.append(token)
         sys.stdout.write(stream.push(token))
         sys.stdout.flush()
 
     try:
-        new = answer(model, ids, max_new_tokens, show)
+        return answer(model, ids, max_new_tokens, show)
     finally:
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-    return new
+        if shown:  # the line ends, whether by an end token or by Ctrl-C
+            sys.stdout.write("\n")
+            sys.stdout.flush()
 
 
 def answer(
