@@ -14,7 +14,7 @@ from .common import Backend, Level, known, misuse, out, progress, write_json
 def check(
     ops: Annotated[list[str] | None, typer.Argument(metavar="OP", help="Names of ops; none means all.")] = None,
     backend: Annotated[Backend, typer.Option(help="The implementation to compare with golden.")] = Backend.CPU,
-    level: Annotated[Level, typer.Option(help="quick takes seconds, full about a minute.")] = Level.QUICK,
+    level: Annotated[Level, typer.Option(help="quick takes seconds, full about a minute, exhaustive half an hour.")] = Level.QUICK,
     json: Annotated[str, typer.Option(metavar="FILE", help="Also write the report as JSON; - is stdout.")] = "",
 ) -> None:
     """Compare golden with a backend, bit for bit, on built-in inputs.
@@ -26,6 +26,8 @@ def check(
       fp8ref check
 
       fp8ref check scaled_mm attention --level full --json report.json
+
+      fp8ref check e4m3 --level exhaustive     [dim]# all 2^32 float32 numbers[/]
     """
     from .. import conformance
     from ..conformance import report as reports

@@ -38,6 +38,7 @@ class Level(StrEnum):
 
     QUICK = "quick"
     FULL = "full"
+    EXHAUSTIVE = "exhaustive"
 
 
 BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation.")]

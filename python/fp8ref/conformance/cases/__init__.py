@@ -2,7 +2,8 @@
 """Named inputs for every op: ``cases/<stem>.py`` yields them; none holds an expected value.
 
 ``quick`` is small and full of traps (midpoints, 464 and 480, subnormals, signed zeros, NaN, infinity, amax 0, K tails,
-cancellation, extreme scales, cached prefixes); ``full`` adds larger shapes and sweeps.
+cancellation, extreme scales, cached prefixes); ``full`` adds larger shapes and sweeps; ``exhaustive`` adds all inputs
+that a function of one float32 number has, for the modules that say what those are: ``exhaustive()``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["LEVELS", "Case", "ModelCase", "cases_of"]
 
 
 def cases_of(stem: str, level: str) -> Iterator[Case | ModelCase]:
-    """The cases of one op at ``quick`` or ``full``, in a fixed order; made one at a time.
+    """The cases of one op at a level of ``LEVELS``, in a fixed order; made one at a time.
 
     Example:
         >>> next(cases_of("residual", "quick")).function
@@ -25,4 +26,6 @@ def cases_of(stem: str, level: str) -> Iterator[Case | ModelCase]:
     if level not in LEVELS:
         raise ValueError(f"unknown level {level!r}; known: {', '.join(LEVELS)}")
     module = importlib.import_module(f"{__name__}.{stem}")
-    yield from module.cases(level)
+    yield from module.cases("full" if level == "exhaustive" else level)
+    if level == "exhaustive" and hasattr(module, "exhaustive"):
+        yield from module.exhaustive()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._stream import BFLOAT16, Array
 
-LEVELS = ("quick", "full")
+LEVELS = ("quick", "full", "exhaustive")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,14 @@ def _inputs(level: str) -> Iterator[tuple[str, Array]]:
             yield f"random_fp32_{part}", Stream(f"e4m3/random_fp32_{part}").bits((1 << 20,), FLOAT32)
 
 
+def exhaustive() -> Iterator[Case]:
+    """encode of all 2**32 float32 patterns."""
+    for part in range(1 << 8):
+        x = np.arange(part << 24, (part + 1) << 24, dtype=np.uint32).view(FLOAT32)
+        for overflow in ("saturate", "nan"):
+            yield Case(f"encode/{overflow}/every_fp32_{part:02x}", "encode", {"x": x, "overflow": overflow})
+
+
 def cases(level: str) -> Iterator[Case]:
     """Every input under both overflow policies; all 256 codes back."""
     for name, x in _inputs(level):

@@ -67,6 +67,15 @@ def _rotations(level: str) -> Iterator[Case]:
     yield Case("rope/error/shape", "rope", {"x": x, "cos": cos[:, :4], "sin": sin[:, :4]})
 
 
+def exhaustive() -> Iterator[Case]:
+    """The table of all angles from 2**-14, where the cosine leaves 1 at 2**-12, to the last position, 2**24."""
+    first, last = (np.float32(x).view(np.uint32) for x in (2.0**-14, 2.0**24))
+    for start in range(int(first), int(last), 1 << 21):
+        angles = np.arange(start, start + (1 << 21), dtype=np.uint32).view(FLOAT32)
+        arguments = {"positions": np.array([1]), "frequencies": angles}
+        yield Case(f"table/every_angle_{start:08x}", "rope_table", arguments)
+
+
 def cases(level: str) -> Iterator[Case]:
     """The three functions in the order in which a model calls them."""
     yield from _frequencies(level)
