@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fp8ref.conformance import LEVELS, Case, ModelCase, cases_of
+from fp8ref.conformance.cases import e4m3
 from fp8ref.conformance.cases._stream import Stream
 from fp8ref.table import ops
 

@@ -14,7 +14,9 @@ from .common import Backend, Level, known, misuse, out, progress, write_json
 def check(
     ops: Annotated[list[str] | None, typer.Argument(metavar="OP", help="Names of ops; none means all.")] = None,
     backend: Annotated[Backend, typer.Option(help="The implementation to compare with golden.")] = Backend.CPU,
-    level: Annotated[Level, typer.Option(help="quick takes seconds, full about a minute, exhaustive half an hour.")] = Level.QUICK,
+    level: Annotated[
+        Level, typer.Option(help="quick takes seconds, full about a minute, exhaustive half an hour.")
+    ] = Level.QUICK,
     json: Annotated[str, typer.Option(metavar="FILE", help="Also write the report as JSON; - is stdout.")] = "",
 ) -> None:
     """Compare golden with a backend, bit for bit, on built-in inputs.
