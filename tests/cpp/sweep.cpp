@@ -224,7 +224,7 @@ std::vector<Row> rows() {
       {"silu", "bf16", [](bool) { return silus(silu); }, [] { return silus(careless_silu); }},
       {"2^t to 8 bits", "fp32", [](bool all) { return weights(all, attention_weight); },
        [] { return weights(false, careless_weight); }},
-      {"1/sqrt", "fp32", [](bool all) { return reciprocal_roots(all, reciprocal_sqrt); },
+      {"1/sqrt", "fp32 > 0", [](bool all) { return reciprocal_roots(all, reciprocal_sqrt); },
        [] { return reciprocal_roots(false, careless_root); }},
       {"cos and sin", "fp32", [](bool all) { return turns(all, cos_sin); }, [] { return turns(false, careless_turn); }},
   };
