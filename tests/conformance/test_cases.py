@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases are inputs that never drift: names are unique, and the bytes of the quick level are pinned by a digest."""
+"""Cases are inputs that never drift: names are unique, and the bytes of the quick level are pinned by a digest.
+
+A name means one set of bits for ever, so what was checked once must be what is checked now. [VERSION-NAMES]
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clause ids: each is defined once in spec/, what code cites exists, and what the spec says is cited by code."""
+"""Clause ids: each is defined once in spec/, what code cites exists, and what the spec says is cited by code.
+
+An id that code cites cannot vanish or be given away unseen. [VERSION-CLAUSES]
+"""
 
 from __future__ import annotations
 
