@@ -12,11 +12,13 @@ import oracle
 from bits import same_bits
 from conformance import defects_nn
 from conformance.defects import DEFECTS, Defect
+from golden import mutations_rules
 from golden.mutations import MUTATIONS
 from inputs import attention, e4m3, elementwise, linear, llama, quantize, rmsnorm, rope, scaled_mm
 from inputs.case import Case
 
 assert defects_nn  # registers its defects
+assert mutations_rules  # registers its mutations
 
 CASES = {
     "e4m3": e4m3.cases,
