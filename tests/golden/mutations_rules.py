@@ -40,17 +40,23 @@ SYSTEMS = (
 
 def _everywhere(patch: MonkeyPatch, name: str, wrong: Callable[..., Any]) -> None:
     """Replace a helper of quantize_steps in every system that imported it."""
-    for module in (quantize_steps, *SYSTEMS):
+    for module in SYSTEMS:
         if hasattr(module, name):
             patch.setattr(module, name, wrong)
 
 
+def of(*rules: str) -> Callable[[Callable[[MonkeyPatch], None]], Callable[[MonkeyPatch], None]]:
+    """Register a mutation that shows in these rules."""
+
+    def register(change: Callable[[MonkeyPatch], None]) -> Callable[[MonkeyPatch], None]:
+        change.rules = rules
+        return mutation("quantize")(change)
+
+    return register
+
+
 def _rule(patch: MonkeyPatch, name: str, wrong: Callable[[Tile], Result]) -> None:
     patch.setitem(quantize.RULES, name, wrong)
-
-
-def _like(name: str, other: str) -> Callable[[MonkeyPatch], None]:
-    return lambda patch: _rule(patch, name, quantize.RULES[other])
 
 
 # Two rules taken for one another: the first is the one that a caller names, the second what runs.
@@ -78,54 +84,57 @@ CONFUSED = (
 )
 
 
-def _confusions() -> None:
-    for name, other in CONFUSED:
-        change = _like(name, other)
-        change.__name__ = f"{name} is {other}"
-        mutation("quantize")(change)
+def _confuse(asked: str, other: str) -> None:
+    def change(patch: MonkeyPatch) -> None:
+        _rule(patch, asked, quantize.RULES[other])
+
+    change.__name__ = f"{asked} is {other}"
+    change.rules = (asked,)
+    mutation("quantize")(change)
 
 
-_confusions()
+for confused in CONFUSED:
+    _confuse(*confused)
 
 
-@mutation("quantize")
+@of("compressed_tensors.channel")
 def zero_point_is_not_added(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_compressed_tensors, "_add_zero_point", lambda y: y)
 
 
-@mutation("quantize")
+@of("compressed_tensors.channel")
 def amax_never_sees_nan(patch: MonkeyPatch) -> None:
     _everywhere(patch, "amax_with_nan", quantize_steps.amax_dropping_nan)
 
 
-@mutation("quantize")
+@of("vllm.per_token")
 def amax_always_sees_nan(patch: MonkeyPatch) -> None:
     _everywhere(patch, "amax_dropping_nan", quantize_steps.amax_with_nan)
 
 
-@mutation("quantize")
+@of("compressed_tensors.channel")
 def zero_rows_have_the_epsilon_of_fp32(patch: MonkeyPatch) -> None:
     epsilons = quantize_compressed_tensors.MACHINE_EPSILON
     patch.setattr(quantize_compressed_tensors, "MACHINE_EPSILON", dict.fromkeys(epsilons, Fraction(1, 2**23)))
 
 
-@mutation("quantize")
+@of("vllm.per_token", "vllm.group_128")
 def clamps_keep_nan(patch: MonkeyPatch) -> None:
     for name in ("nan_to_max", "nan_to_min"):
         _everywhere(patch, name, lambda quotients: quotients)
 
 
-@mutation("quantize")
+@of("vllm.group_128", "sglang.group_128")
 def clamps_are_in_the_other_order(patch: MonkeyPatch) -> None:
     _everywhere(patch, "nan_to_min", quantize_steps.nan_to_max)
 
 
-@mutation("quantize")
+@of("vllm.group_128")
 def reciprocal_is_not_rounded(patch: MonkeyPatch) -> None:
     _everywhere(patch, "all_times_reciprocal", quantize_steps.all_over)
 
 
-@mutation("quantize")
+@of("vllm.group_128_triton", "deepgemm.group_128")
 def seventh_is_not_rounded(patch: MonkeyPatch) -> None:
     """amax / 448 where a compiler has put a product."""
     for module in SYSTEMS:
@@ -133,39 +142,39 @@ def seventh_is_not_rounded(patch: MonkeyPatch) -> None:
             patch.setattr(module, "RECIPROCAL", Fraction(1, 448))
 
 
-@mutation("quantize")
+@of("vllm.group_128_ue8m0", "sglang.group_128_ue8m0")
 def logarithm_is_exact(patch: MonkeyPatch) -> None:
     _everywhere(patch, "exp2_ceil_log2", quantize_steps.power_of_two_above)
 
 
-@mutation("quantize")
+@of("deepgemm.group_128_ue8m0")
 def powers_of_two_are_rounded_down(patch: MonkeyPatch) -> None:
     _everywhere(patch, "power_of_two_above", quantize_steps.power_of_two_below)
 
 
-@mutation("quantize")
+@of("vllm.per_token", "fbgemm.per_row")
 def smallest_scale_is_missing(patch: MonkeyPatch) -> None:
     for module in (quantize_vllm, quantize_fbgemm):
         patch.setattr(module, "MIN_SCALE", Fraction(0))
 
 
-@mutation("quantize")
+@of("vllm.per_token", "fbgemm.per_row")
 def bound_is_ignored(patch: MonkeyPatch) -> None:
     _everywhere(patch, "at_most", lambda x, ceiling: x)
 
 
-@mutation("quantize")
+@of("vllm.group_128", "sglang.group_128")
 def epsilon_of_groups_is_missing(patch: MonkeyPatch) -> None:
     for module in (quantize_vllm, quantize_sglang):
         patch.setattr(module, "GROUP_EPS", Fraction(0))
 
 
-@mutation("quantize")
+@of("deepgemm.group_128")
 def floor_of_blocks_is_missing(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_deepseek, "FLOOR", Fraction(0))
 
 
-@mutation("quantize")
+@of("torchao.train_row")
 def training_is_in_fp32(patch: MonkeyPatch) -> None:
     def wrong(t: Tile) -> Any:
         return via_fp32(multiply(via_fp32(divide(ONE, quantize_steps.amax_with_nan(t.values))), MAX))
@@ -173,7 +182,7 @@ def training_is_in_fp32(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_torchao, "_training_multiplier", wrong)
 
 
-@mutation("quantize")
+@of("torchao.infer_row")
 def inference_scale_is_fp32(patch: MonkeyPatch) -> None:
     def wrong(t: Tile) -> Any:
         return via_fp32(divide(quantize_steps.amax_with_nan(t.values), MAX))
@@ -181,7 +190,7 @@ def inference_scale_is_fp32(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_torchao, "_inference_scale", wrong)
 
 
-@mutation("quantize")
+@of("transformer_engine.current")
 def infinite_amax_is_used(patch: MonkeyPatch) -> None:
     def wrong(amax: Any, largest_of: Any) -> Any:
         return via_fp32(divide(MAX, amax)) if amax else ONE
@@ -189,13 +198,13 @@ def infinite_amax_is_used(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_transformer_engine, "_multiplier", wrong)
 
 
-@mutation("quantize")
+@of("transformers.block_128x128_ue8m0")
 def infinite_scale_is_kept(patch: MonkeyPatch) -> None:
     """float8_e8m0fnu has no infinity."""
     patch.setattr(quantize_transformers, "INFINITY", None)
 
 
-@mutation("quantize")
+@of("autofp8.per_tensor")
 def autofp8_divides_once(patch: MonkeyPatch) -> None:
     def divides(t: Tile) -> Result:
         amax = max(quantize_steps.amax_dropping_nan(t.values), Fraction(1, 10**12))
@@ -205,25 +214,26 @@ def autofp8_divides_once(patch: MonkeyPatch) -> None:
     _rule(patch, "autofp8.per_tensor", divides)
 
 
-@mutation("quantize")
-def groups_are_of_256(patch: MonkeyPatch) -> None:
+@of("vllm.group_128", "deepgemm.group_128")
+def tails_belong_to_the_group_before(patch: MonkeyPatch) -> None:
     tiles = quantize.tiles
 
-    def wider(granularity: str, rows: int, columns: int) -> Any:
-        places = {}
-        for place, members in tiles(granularity, rows, columns):
-            first = (place[0], place[1] // 2 * 2) if granularity == "group" else place
-            places.setdefault(first, []).extend(members)
-        return iter(places.items())
+    def wrong(granularity: str, rows: int, columns: int) -> Any:
+        found = dict(tiles(granularity, rows, columns))
+        for place, members in found.items():
+            if granularity == "group" and place[1] and len(members) < 128:
+                found[place[0], place[1] - 1] += members
+                found[place] = []
+        return iter(found.items())
 
-    patch.setattr(quantize, "tiles", wider)
+    patch.setattr(quantize, "tiles", wrong)
 
 
-@mutation("quantize")
+@of("llm_compressor.mse_channel")
 def search_is_never_given_up(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_mse, "PATIENCE", quantize_mse.STEPS)
 
 
-@mutation("quantize")
+@of("llm_compressor.mse_channel")
 def search_measures_squares(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_mse, "_power", lambda fmt, d: rounded(fmt, multiply(d, d)))

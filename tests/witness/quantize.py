@@ -50,6 +50,17 @@ GRANULARITY = {
     **SEARCH,
 }
 RULES = {**ROW, **TENSOR, **GROUP, **BLOCK}
+GIVEN = ("vllm.per_tensor_static", "vllm.kv_cache", "autofp8.per_tensor_static", "transformer_engine.delayed")
+BOUNDED = (
+    "vllm.per_token",
+    "vllm.per_token_native",
+    "vllm.group_128_rms_norm",
+    "vllm.group_128_silu_mul",
+    "fbgemm.per_row",
+    "fbgemm.per_row_triton",
+    "fbgemm.per_row_torch",
+    "fbgemm.per_tensor",
+)
 
 
 def tiles(granularity: str, rows: int, columns: int) -> Iterator[tuple[Place, list[Place]]]:
