@@ -23,7 +23,7 @@ from witness import (
     quantize_transformers,
     quantize_vllm,
 )
-from witness.arithmetic import divide, multiply, rounded, via_fp32
+from witness.arithmetic import divide, is_number, multiply, rounded, via_fp32
 from witness.quantize_steps import MAX, ONE, Result, Tile
 
 SYSTEMS = (
@@ -232,6 +232,11 @@ def tails_belong_to_the_group_before(patch: MonkeyPatch) -> None:
 @of("llm_compressor.mse_channel")
 def search_is_never_given_up(patch: MonkeyPatch) -> None:
     patch.setattr(quantize_mse, "PATIENCE", quantize_mse.STEPS)
+
+
+@of("llm_compressor.mse_channel")
+def exponent_is_real(patch: MonkeyPatch) -> None:
+    patch.setattr(quantize_mse, "_power", lambda fmt, d: rounded(fmt, Fraction(float(d) ** 2.4)) if is_number(d) else d)
 
 
 @of("llm_compressor.mse_channel")

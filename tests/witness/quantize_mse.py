@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """llm-compressor's observer "mse": of 20 shrunken ranges, the one whose error is least, all arithmetic in T.
 
-The library's power and sum are within an ulp or so of the real ones; here both are rounded once [QUANT-MSE].
+In bf16 and fp16 these are the library's bits. In fp32 its power and its sum are a little off, by the vector unit; here
+the power is rounded once, and so is the sum [QUANT-MSE].
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ NORM = Fraction(12, 5)
 
 @cache
 def _power(fmt: Format, d: Value) -> Value:
-    """d ** 2.4 for d >= 0, rounded once."""
+    """d ** 2.4 for d >= 0, rounded once; torch takes the exponent as a number of T, which 2.4 is not."""
     if not is_number(d) or d == 0:
         return d
-    x = Fraction(d)
+    x, norm = Fraction(d), Fraction(rounded(fmt, NORM))
 
     def compute() -> mpmath.mpf:
-        return mpmath.power(mpmath.mpf(x.numerator) / x.denominator, mpmath.mpf(12) / 5)
+        base = mpmath.mpf(x.numerator) / x.denominator
+        return mpmath.power(base, mpmath.mpf(norm.numerator) / norm.denominator)
 
-    # d ** 2.4 is rational where d is a fifth power: then y ** 5 is d ** 12.
-    return decode(fmt, encode_real(fmt, compute, lambda y: y**5 == x**12))
+    # Where the power is rational it is a power of two, which is no tie.
+    return decode(fmt, encode_real(fmt, compute))
 
 
 def _error(t: Tile, amax: Value) -> Value:
