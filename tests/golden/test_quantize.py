@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import fp8ref
 from bits import assert_same_bits, from_bits
-from fp8ref.golden import quantize as golden
 from fp8ref.errors import OpError
+from fp8ref.golden import quantize as golden
 from inputs.quantize import DTYPES, SEARCH, cases_of, dequantize_cases
 from oracle import expected, quantize
 from witness.quantize import BOUNDED, GIVEN, GRANULARITY
