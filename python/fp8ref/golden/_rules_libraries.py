@@ -37,8 +37,18 @@ _block = replace(
     source="calculate_qparams and lifecycle/forward.py, eager (strategy block)",
     granularity="block",
 )
-_ON_GPU = {"version": "compressed-tensors 0.20.0", "source": "_quantize_triton (tl.div_rn)", "quantize_type": "float32"}
-_CLAMPED = {"version": _CT_OLD, "zero_scale": "kept", "scale_floor": 2.0**-23}
+
+
+def _on_gpu(rule: Rule) -> Rule:
+    """The quotient is float32, so that the code is the only rounding after it."""
+    version, source = "compressed-tensors 0.20.0", "_quantize_triton (tl.div_rn), on a GPU"
+    return replace(rule, name=f"{rule.name}@gpu", version=version, source=source, quantize_type="float32")
+
+
+def _before_zero_rule(rule: Rule) -> Rule:
+    """The scale was clamped to the epsilon of float32, whatever T is."""
+    return replace(rule, name=f"{rule.name}@0.12", version=_CT_OLD, zero_scale="kept", scale_floor=2.0**-23)
+
 
 COMPRESSED_TENSORS = (
     _channel,
@@ -55,11 +65,11 @@ COMPRESSED_TENSORS = (
         granularity="group",
     ),
     _block,
-    replace(_channel, name="compressed_tensors.channel@gpu", **_ON_GPU),
-    replace(_tensor, name="compressed_tensors.tensor@gpu", **_ON_GPU),
-    replace(_block, name="compressed_tensors.block_128x128@gpu", **_ON_GPU),
-    replace(_channel, name="compressed_tensors.channel@0.12", **_CLAMPED),
-    replace(_tensor, name="compressed_tensors.tensor@0.12", **_CLAMPED),
+    _on_gpu(_channel),
+    _on_gpu(_tensor),
+    _on_gpu(_block),
+    _before_zero_rule(_channel),
+    _before_zero_rule(_tensor),
     replace(
         _channel,
         name="llm_compressor.mse_channel",
@@ -183,7 +193,12 @@ _te_block = replace(
     source="recipe: block scaling, 128 x 128 (powers of two, the default)",
     granularity="block",
 )
-_FP32_SCALES = {"source": "recipe: block scaling with NVTE_FP8_BLOCK_SCALING_FP32_SCALES=1", "power": "none"}
+
+
+def _fp32_scales(rule: Rule) -> Rule:
+    source = "recipe: block scaling with NVTE_FP8_BLOCK_SCALING_FP32_SCALES=1"
+    return replace(rule, name=f"{rule.name}_fp32", source=source, power="none")
+
 
 TRANSFORMER_ENGINE = (
     _current,
@@ -197,9 +212,9 @@ TRANSFORMER_ENGINE = (
         quantize="x*a",
     ),
     _te_group,
-    replace(_te_group, name="transformer_engine.group_128_fp32", **_FP32_SCALES),
+    _fp32_scales(_te_group),
     _te_block,
-    replace(_te_block, name="transformer_engine.block_128x128_fp32", **_FP32_SCALES),
+    _fp32_scales(_te_block),
 )
 
 _train = Rule(
