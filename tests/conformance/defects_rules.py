@@ -40,6 +40,8 @@ class Call:
 
     def amax(self, pad: float = 0.0) -> Array:
         """Of each tile, in the shape of the scale; NaN does not count. ``pad`` fills the tails of tiles."""
+        if self.x.size == 0:
+            return np.zeros_like(self.scale)
         x = np.nan_to_num(np.abs(f32(self.x)), nan=0.0, posinf=np.inf)
         (rows, columns), (high, wide) = x.shape, (max(n, 1) for n in self.tile)
         whole = np.full((-(-rows // high) * high, -(-columns // wide) * wide), pad, np.float32)
