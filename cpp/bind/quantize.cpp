@@ -6,12 +6,13 @@ namespace {
 
 using namespace fp8ref::bind;
 
-/// x: (rows, cols); T: the element type of the core; Bits: what Python passes for it; upper: Inf where there is none.
+/// x: (rows, cols); T: the element type of the core; Bits: what Python passes for it; upper: one value, Inf where there
+/// is none (as an array: its bits arrive as they are, whatever the caller's environment does to subnormals).
 template <class T, class Bits>
-void quantize(In<Bits> x, std::string_view rule, Out<std::uint8_t> codes, Out<float> scale, float upper) {
+void quantize(In<Bits> x, std::string_view rule, Out<std::uint8_t> codes, Out<float> scale, In<float> upper) {
   fp8ref::cpu::quantize(reinterpret_cast<const T*>(x.data()), static_cast<std::int64_t>(x.shape(0)),
                         static_cast<std::int64_t>(x.shape(1)), rule_of(rule), as_e4m3(codes.data()), scale.data(),
-                        upper);
+                        *upper.data());
 }
 
 /// codes: (rows, cols), in tiles of tile_rows x tile_cols that share a scale.

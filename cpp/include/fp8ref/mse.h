@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The error that llm-compressor's observer "mse" minimises [QUANT-MSE]: the sum of |code * s - x|^2.4, steps in T. The
-// power and the sum are rounded once.
+// power and the sum are rounded once each.
 #pragma once
 
 #include <cstdint>
 
+#include "fp8ref/fixed.h"
 #include "fp8ref/quantize.h"
 #include "fp8ref/wide.h"
 
@@ -18,63 +19,79 @@ FP8REF_HD float mse_range(float amax, int step) {
   return rounded_in<T>(mul32(amax, rn32(sub64(1.0, div64(step, 100.0)))));
 }
 
-/// magnitude * 2^exponent to the power n.
-struct IntegerPower {
-  Wide<6> value;
-  int exponent;
+/// The exponent 2.4 as torch's pow takes it, rounded to T: numerator / 2^shift, the numerator odd.
+template <class T>
+struct MseExponent;
+template <>
+struct MseExponent<float> {
+  static constexpr std::uint32_t kNumerator = 5033165;
+  static constexpr int kShift = 21;
 };
-FP8REF_HD IntegerPower integer_power(double x, int n) {
-  std::uint64_t sig = (bit_cast<std::uint64_t>(x) & 0x000FFFFFFFFFFFFF) | 0x0010000000000000;
-  int exponent = static_cast<int>(bit_cast<std::uint64_t>(x) >> 52) - 1075;
-  for (; (sig & 1) == 0; sig >>= 1) ++exponent;
-  IntegerPower power{{}, n * exponent};
-  power.value.limb[0] = 1;
-  for (int i = 0; i < n; ++i) power.value.multiply(static_cast<std::uint32_t>(sig));
+template <>
+struct MseExponent<bf16> {
+  static constexpr std::uint32_t kNumerator = 77;
+  static constexpr int kShift = 5;
+};
+template <>
+struct MseExponent<fp16> {
+  static constexpr std::uint32_t kNumerator = 1229;
+  static constexpr int kShift = 9;
+};
+
+/// floor(log2(x) * 2^128) for a normal double x > 0, or one less. The bits are those of repeated squares, as in
+/// fixed_log2: with 192 bits each, they take less than 2^-190 from the logarithm in all steps together.
+FP8REF_HD Wide<4> wide_log2(double x) {
+  constexpr int kFraction = 192, kBits = 128;
+  const std::uint64_t u = bit_cast<std::uint64_t>(x);
+  const int exponent = static_cast<int>(u >> 52) - 1023;
+  Wide<4> significand, log2;
+  significand.add_shifted((u & 0x000FFFFFFFFFFFFF) | 0x0010000000000000, kFraction - 52, false);
+  log2.add_shifted(static_cast<std::uint64_t>(exponent < 0 ? -exponent : exponent), 0, exponent < 0);
+  for (int i = 0; i < kBits; ++i) {
+    significand = fixed_multiply(significand, significand);  // below 4: two bits before the point
+    const bool reaches_two = significand.limb[3] >= 2;
+    if (reaches_two) significand.shift_right(1);
+    log2.shift_left(1);
+    log2.add_shifted(reaches_two ? 1 : 0, 0, false);
+  }
+  return log2;
+}
+
+/// Whether d^e > middle, e the exponent of T: by numerator * log2(d) > 2^shift * log2(middle), both sides off by less
+/// than 2^24 units. That decides, for no d^e is within 2^-100 of a midpoint: of all floats, the nearest is @NEAR@.
+template <class T>
+FP8REF_HD bool power_exceeds(double d, double middle) {
+  Wide<4> left = wide_log2(d), right = wide_log2(middle);
+  left.multiply(MseExponent<T>::kNumerator);
+  right.shift_left(MseExponent<T>::kShift);
+  return left.compare(right) > 0;
+}
+
+/// d^e for finite d > 0, off by less than 2^-46 of it: d^2 is exact, and of the square roots, each off by at most
+/// 2^-52, at most 21 are multiplied.
+template <class T>
+FP8REF_HD double approximate_power(double d) {
+  using E = MseExponent<T>;
+  double power = mul64(d, d), root = d;
+  for (int i = E::kShift - 1; i >= 0; --i) {
+    root = sqrt64(root);
+    if ((E::kNumerator >> i & 1) != 0) power = mul64(power, root);
+  }
   return power;
 }
 
-/// The sign of d^12 - middle^5, for a d of at most 24 bits and a middle of at most 25 that is near d^2.4: aligned, both
-/// stay below 2^290.
-FP8REF_HD int compare_power(double d, double middle) {
-  IntegerPower left = integer_power(d, 12), right = integer_power(middle, 5);
-  if (left.exponent > right.exponent) {
-    left.value.shift_left(left.exponent - right.exponent);
-  } else {
-    right.value.shift_left(right.exponent - left.exponent);
-  }
-  return left.value.compare(right.value);
-}
-
-/// d^2.4 for finite d > 0, off by less than 2^-45 of it. d = m * 32^q with m in [1, 32); the fifth root of m^2 by
-/// Newton's iteration, from a guess that is off by less than 1/16: the error e becomes 2 e^2 or less in each of five
-/// steps, and the last one's own roundings are a few 2^-53.
-FP8REF_HD double approximate_power(double d) {
-  const int exponent = static_cast<int>(bit_cast<std::uint64_t>(d) >> 52) - 1023;
-  const int q = (exponent + 1100) / 5 - 220;  // rounded down
-  const double m = mul64(d, bit_cast<double>(static_cast<std::uint64_t>(1023 - 5 * q) << 52));
-  const double square = mul64(m, m);  // exact
-  constexpr std::uint64_t kOne = std::uint64_t{1023} << 52;
-  double root = bit_cast<double>(kOne + (bit_cast<std::uint64_t>(square) - kOne) / 5);
-  for (int i = 0; i < 5; ++i) {
-    const double fourth = mul64(mul64(root, root), mul64(root, root));
-    root = sub64(root, div64(sub64(mul64(fourth, root), square), mul64(5.0, fourth)));
-  }
-  return mul64(mul64(square, root), bit_cast<double>(static_cast<std::uint64_t>(1023 + 12 * q) << 52));
-}
-
-/// RN_T(d^2.4) for d >= 0, a number of T; Inf and NaN stay. It is never a tie: d^12 = y^5 makes y = k^12 * 2^(12 j)
-/// with an odd k, and no midpoint of float, bf16 or fp16 has 1 or 3^12 as its odd part at such an exponent; 5^12 is too
-/// long.
+/// RN_T(d^e) for d >= 0, a number of T; Inf and NaN stay. It is never a tie: where d^e is rational, d is 2^(n *
+/// 2^shift) (a larger odd part would be the 32nd power of one), so d^e is a power of two whose exponent is a multiple
+/// of the numerator, and no midpoint of T is that.
 template <class T>
 FP8REF_HD float mse_power(float d) {
   if (d == 0 || is_inf(d) || is_nan(d)) return d;
-  const double near = approximate_power(d);
-  const T below = round_to<T>(mul64(near, 1 - 0x1p-45)), above = round_to<T>(mul64(near, 1 + 0x1p-45));
-  const float low = widen(below), high = widen(above);
+  const double near = approximate_power<T>(d);
+  const float low = widen(round_to<T>(mul64(near, 1 - 0x1p-45))), high = widen(round_to<T>(mul64(near, 1 + 0x1p-45)));
   if (low == high) return low;
-  // A midpoint lies between; that of the largest number and of what would come next decides overflow.
+  // The midpoint of the largest number and of what would come next decides overflow.
   const double next = is_inf(high) ? mul64(2.0, exp2_of<float>(Format<T>::kMaxExponent)) : high;
-  return compare_power(d, mul64(0.5, add64(low, next))) < 0 ? low : high;
+  return power_exceeds<T>(d, mul64(0.5, add64(low, next))) ? high : low;
 }
 
 /// The sum of the errors, exactly; the order of additions does not matter.
@@ -104,7 +121,7 @@ class MseSum {
   std::uint32_t special_ = 0;
 };
 
-/// RN_T(|RN_T(RN_T(code * s) - x)|^2.4).
+/// RN_T(|RN_T(RN_T(code * s) - x)|^e).
 template <class T>
 FP8REF_HD float mse_error(float x, e4m3 code, float scale) {
   const float back = rounded_in<T>(mul32(decode(code), scale));
