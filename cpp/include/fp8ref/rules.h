@@ -5,6 +5,8 @@
 
 #include <string_view>
 
+#include "fp8ref/platform.h"
+
 namespace fp8ref {
 
 /// Which elements share a scale: a row, all, 128 along a row, or 128 x 128.
@@ -77,7 +79,7 @@ struct Rule {
   MinusZero minus_zero = MinusZero::kept;
   Search search = Search::none;
 
-  constexpr bool takes_scale() const { return scale == ScaleOf::given || scale == ScaleOf::given_multiplier; }
+  FP8REF_HD constexpr bool takes_scale() const { return scale == ScaleOf::given || scale == ScaleOf::given_multiplier; }
 };
 
 }  // namespace fp8ref

@@ -10,24 +10,11 @@ from numpy.typing import NDArray
 
 from ... import _ext
 from ...golden._args import choice, codes_array, float32_scale
-from ...golden.quantize import TILE, arguments, dequantize_scale
+from ...golden._rule_steps import TILE, scale_shape
+from ...golden.quantize import arguments, dequantize_scale
 from ._arrays import FLOAT8, OUT_DTYPES, Array, bits
 
 OP = "quantize"
-
-
-def _tiles(size: int) -> int:
-    return -(-size // TILE)
-
-
-def _scale_shape(granularity: str, rows: int, columns: int) -> tuple[int, ...]:
-    shapes: dict[str, tuple[int, ...]] = {
-        "tensor": (),
-        "row": (rows, 1),
-        "group": (rows, _tiles(columns)),
-        "block": (_tiles(rows), _tiles(columns)),
-    }
-    return shapes[granularity]
 
 
 def quantize(x: Any, rule: str, scale: Any = None, scale_ub: Any = None) -> tuple[Array, NDArray[np.float32]]:
@@ -55,7 +42,7 @@ def quantize(x: Any, rule: str, scale: Any = None, scale_ub: Any = None) -> tupl
     """
     row, array, bound = arguments(x, rule, scale, scale_ub)
     shape = (1, array.size) if row.granularity == "tensor" else array.shape
-    kept = np.empty(_scale_shape(row.granularity, *shape), np.float32)
+    kept = np.empty(scale_shape(row.granularity, shape), np.float32)
     if scale is not None:
         kept[...] = float32_scale(OP, "scale", scale)
     codes = np.empty(array.shape, FLOAT8)
