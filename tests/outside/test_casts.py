@@ -72,7 +72,7 @@ def test_a_double_is_rounded_twice_by_both():
 
 @pytest.mark.parametrize("dtype", [BF16, np.dtype(np.float32)], ids=str)
 def test_a_number_over_a_tensor_is_two_roundings(dtype):
-    """The trap behind [QUANT-AUTOFP8] and the rules with 1/((1/amax)*448)."""
+    """The trap behind [QUANT-RDIV] and the rules with 1/((1/amax)*448)."""
     rng = np.random.default_rng(2)
     t = tensor((2.0 ** rng.uniform(-20, 20, 1 << 16)).astype(np.float32).astype(dtype))
     two = t.reciprocal() * 448.0

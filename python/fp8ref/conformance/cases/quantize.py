@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 
@@ -106,8 +107,13 @@ def _shapes(granularity: str) -> tuple[tuple[int, int], ...]:
     return ((1, 1), (3, 37), (5, 256), (2, 0), (0, 8), *tails.get(granularity, ()))
 
 
-def _inputs(label: str, level: str, granularity: str) -> Iterator[tuple[str, Array]]:
-    """(name, x) for one dtype."""
+@cache
+def _inputs(label: str, level: str, granularity: str) -> tuple[tuple[str, Array], ...]:
+    """(name, x) for one dtype, made once for all rules."""
+    return tuple(_made(label, level, granularity))
+
+
+def _made(label: str, level: str, granularity: str) -> Iterator[tuple[str, Array]]:
     dtype = DTYPES[label]
     for shape in _shapes(granularity):
         name = f"{shape[0]}x{shape[1]}"
@@ -221,7 +227,10 @@ def cases(level: str) -> Iterator[Case]:
             yield from _given(row.name, level)
             continue
         for label in DTYPES:
-            inputs = _inputs(label, level, row.granularity) if row.search == "none" else _searched(label, level)
+            search = row.search != "none"
+            inputs: Iterable[tuple[str, Array]] = (
+                _searched(label, level) if search else _inputs(label, level, row.granularity)
+            )
             for name, x in inputs:
                 yield Case(f"{row.name}/{label}/{name}", "quantize", {"x": x, "rule": row.name})
         if row.upper_bound != "none":
