@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 import fp8ref
 from fp8ref.cli import app
-from fp8ref.cli.quantize_rule import edges, steps
+from fp8ref.cli.quantize_rule import steps
+from fp8ref.golden._rule_edges import edges
 
 RULES = {rule.name: rule for rule in fp8ref.rules()}
 
@@ -68,8 +69,10 @@ def test_rules_of_different_rows_have_different_steps() -> None:
 
 
 def test_edges_are_those_of_the_rule() -> None:
-    found = dict(edges(RULES["vllm.per_token"]))
-    assert found["0, -0"] == f"codes 0x00 0x80, scale 0x{np.float32(1 / (448 * 512)).view(np.uint32):08X}"
+    smallest = np.float32(1 / (448 * 512)).view(np.uint32)
+    assert edges(RULES["vllm.per_token"])["0, -0"] == f"0x00 0x80 by 0x{smallest:08X}"
+    assert edges(RULES["sglang.per_token"])["0, -0"] == "0x7E 0x7E by 0x00000000"
+    assert edges(RULES["compressed_tensors.channel"])["NaN, 1, -2"] == "0x7F 0x7F 0x7F by NaN"
 
 
 @pytest.mark.parametrize("arguments", [("show", "nobody.knows"), ("show",), ("unknown",)])

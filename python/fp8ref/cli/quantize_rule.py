@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from ..golden._rule import Rule
+from ..golden._rule_edges import edges
 from ..golden._rules import RULES
 from .common import misuse, out
 
@@ -114,27 +115,6 @@ def steps(rule: Rule) -> list[str]:
     return [*first, *_scale(rule), *_floors(rule), *quotient, code, "stored: s as float32; code * s is near x"]
 
 
-def edges(rule: Rule) -> list[tuple[str, str]]:
-    """What becomes of zeros and NaN in bfloat16, computed by the golden model; with a given scale of 1."""
-    import ml_dtypes
-    import numpy as np
-
-    from ..golden.quantize import quantize
-
-    found = []
-    for label, row in (
-        ("0, -0", [0.0, -0.0]),
-        ("NaN, 1, -2", [np.nan, 1.0, -2.0]),
-        ("Inf, 1, -2", [np.inf, 1.0, -2.0]),
-    ):
-        x = np.array([row], np.float32).astype(ml_dtypes.bfloat16)
-        codes, scale = quantize(x, rule.name, np.float32(1) if rule.given else None)
-        text = " ".join(f"0x{code:02X}" for code in codes.view(np.uint8).ravel().tolist())
-        value = scale.ravel()[0]
-        found.append((label, f"codes {text}, scale {'NaN' if np.isnan(value) else f'0x{value.view(np.uint32):08X}'}"))
-    return found
-
-
 @app.command("list")
 def list_rules(json: JsonOption = False) -> None:
     """Name every rule, with the version of the system whose bits it has.
@@ -177,5 +157,5 @@ def show(
         return
     lines = [rule.name, f"  version  {rule.version}", f"  source   {rule.source}", f"  {PER[rule.granularity]}"]
     lines += [f"  {i:2}. {step}" for i, step in enumerate(steps(rule), 1)]
-    lines += [f"  {label:15} {text}" for label, text in edges(rule)]
+    lines += [f"  {label:11} becomes {text}" for label, text in edges(rule).items()]
     out.print("\n".join(lines), markup=False, soft_wrap=True)
