@@ -59,6 +59,11 @@ void test_powers() {
       check(power_above(x) == std::ldexp(1.0f, n + 1), "not lost by bits", n);
     }
   }
+  for (std::uint32_t u = 1; u < 0x7F800000; u += 4093) {
+    const float x = bit_cast<float>(u), near = bit_cast<float>((u & 0x7F800000) | u % 80);
+    check(power_above_by_log2(x) == power_by_log2<float>(x, ToInteger::up), "the short way up", u);
+    check(power_above_by_log2(near) == power_by_log2<float>(near, ToInteger::up), "the short way up, near", u);
+  }
   // RNbf(log2 x) is 8.5, a tie that goes to the even 8, for x up to 2^(8.5 + 1/32); then 9.
   check(power_by_log2<bf16>(0x1.7p8f, ToInteger::nearest) == 0x1p8f, "a tie of bf16", 0);
   check(power_by_log2<bf16>(0x1.74p8f, ToInteger::nearest) == 0x1p9f, "above a tie of bf16", 0);
@@ -79,6 +84,8 @@ void test_mse_power(std::uint32_t step) {
     const float above = widen(round_to<T>(static_cast<double>(power * (1 + 0x1p-40L))));
     check(below <= result && result <= above, "d^2.4", u);
     const double near = approximate_power<T>(d);
+    const float low = widen(round_to<T>(near * (1 - 0x1p-45))), high = widen(round_to<T>(near * (1 + 0x1p-45)));
+    check(sizeof(T) == 4 || low == high, "16 bits need no logarithm", u);
     check(std::abs(near - power) <= 0x1p-46L * power, "approximate d^2.4", u);
   }
 }

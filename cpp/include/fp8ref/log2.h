@@ -90,13 +90,6 @@ FP8REF_HD int to_integer(float x, ToInteger direction) {
   return floor;
 }
 
-/// 2^round(RN_T(log2 x)) as T holds it, for x >= 0; 0, Inf and NaN stay.
-template <class T>
-FP8REF_HD float power_by_log2(float x, ToInteger direction) {
-  if (x == 0 || is_inf(x) || is_nan(x)) return x;
-  return exp2_of<T>(to_integer(rounded_log2<T>(x), direction));
-}
-
 /// The mantissa cleared; for normal x > 0, Inf and NaN stay.
 FP8REF_HD float power_below(float x) {
   return is_nan(x) ? x : bit_cast<float>(bit_cast<std::uint32_t>(x) & 0xFF800000);
@@ -104,6 +97,21 @@ FP8REF_HD float power_below(float x) {
 /// The exponent, one more if the mantissa is not 0; for normal x > 0, Inf and NaN stay.
 FP8REF_HD float power_above(float x) {
   return is_nan(x) ? x : bit_cast<float>((bit_cast<std::uint32_t>(x) + 0x7FFFFF) & 0xFF800000);
+}
+
+/// 2^round(RN_T(log2 x)) as T holds it, for x >= 0; 0, Inf and NaN stay.
+template <class T>
+FP8REF_HD float power_by_log2(float x, ToInteger direction) {
+  if (x == 0 || is_inf(x) || is_nan(x)) return x;
+  return exp2_of<T>(to_integer(rounded_log2<T>(x), direction));
+}
+
+/// 2^ceil(RN32(log2 x)) for x >= 0. From 64 ulp above a power of two, log2 is more than 2^-17 above its integer, while
+/// RN32 moves it by 2^-18 at most: only what lies nearer needs the logarithm.
+FP8REF_HD float power_above_by_log2(float x) {
+  const std::uint32_t u = bit_cast<std::uint32_t>(x);
+  if (u >= 0x00800000 && u < 0x7F800000 && (u & 0x7FFFFF) >= 64) return power_above(x);
+  return power_by_log2<float>(x, ToInteger::up);
 }
 
 }  // namespace fp8ref

@@ -58,7 +58,8 @@ FP8REF_HD Wide<4> wide_log2(double x) {
 }
 
 /// Whether d^e > middle, e the exponent of T: by numerator * log2(d) > 2^shift * log2(middle), both sides off by less
-/// than 2^24 units. That decides, for no d^e is within 2^-100 of a midpoint: of all floats, the nearest is @NEAR@.
+/// than 2^24 units, which is less than 2^-100 of the power. Of all positive floats, 652 come here, and the nearest to
+/// its midpoint (0x1.66b236p+17) is 2^-54.5 of it away; numbers of bf16 and fp16 never come here.
 template <class T>
 FP8REF_HD bool power_exceeds(double d, double middle) {
   Wide<4> left = wide_log2(d), right = wide_log2(middle);

@@ -105,9 +105,9 @@ FP8REF_HD float power_of(Power power, float s) {
     case Power::up_bits_finite:
       return is_inf(s) || is_nan(s) ? 0x1p127f : power_above(s);
     case Power::up_log2:
-      return power_by_log2<float>(s, ToInteger::up);
+      return power_above_by_log2(s);
     case Power::up_log2_or_nan: {
-      const float up = power_by_log2<float>(s, ToInteger::up);
+      const float up = power_above_by_log2(s);
       return is_inf(up) ? bit_cast<float>(kNan32) : up;
     }
     case Power::nearest_log2_input:
