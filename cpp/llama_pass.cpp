@@ -120,7 +120,9 @@ void Pass::quantize(Input& input, const Projection& projection) {
   if (input.has(projection.input_scale)) return;
   input.quantized = true;
   input.scale = projection.input_scale;
-  const Rule rule = input.scale ? Rule::vllm_per_tensor_static : Rule::vllm_per_token;
+  static constexpr const Rule& kStatic = *find_rule("vllm.per_tensor_static");
+  static constexpr const Rule& kPerToken = *find_rule("vllm.per_token");
+  const Rule& rule = input.scale ? kStatic : kPerToken;
   if (input.scale) scratch_.scales[0] = *input.scale;
   cpu::quantize(input.values, rows_, input.cols, rule, scratch_.codes.data(), scratch_.scales.data());
 }

@@ -43,18 +43,32 @@ def decode(codes: np.ndarray) -> np.ndarray:
     return from_bits([_e4m3.decode(c) for c in pattern(codes).ravel().tolist()], np.float32).reshape(codes.shape)
 
 
-def quantize(x: np.ndarray, rule: str, scale: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    rows = pattern(x).reshape(-1, x.shape[-1]) if x.size else pattern(x)
-    given = None if scale is None else int(pattern(np.float32(scale)))
-    codes, scales = _quantize.quantize(rows.tolist(), format_of(x), rule, given)
-    shape = (len(scales), 1) if isinstance(scales, list) else ()
-    return from_bits(codes, E4M3).reshape(x.shape), from_bits(scales, np.float32).reshape(shape)
+def quantize(x: np.ndarray, rule: str, scale: Any = None, scale_ub: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    columns = x.shape[-1]
+    rows = pattern(x).reshape(int(np.prod(x.shape[:-1])), columns)
+    given, upper = (None if s is None else int(pattern(np.float32(s))) for s in (scale, scale_ub))
+    codes, scales = _quantize.quantize(rows.tolist(), format_of(x), rule, given, upper)
+    groups = -(-columns // 128)
+    shapes = {
+        "tensor": (),
+        "row": (len(rows), 1),
+        "group": (len(rows), groups),
+        "block": (-(-len(rows) // 128), groups),
+    }
+    shape = shapes[_quantize.GRANULARITY[rule]]
+    stored = [scales[place] for place in np.ndindex(shape or (1, 1))]
+    return from_bits(codes, E4M3).reshape(x.shape), from_bits(stored, np.float32).reshape(shape)
 
 
 def dequantize(codes: np.ndarray, scale: Any, out_dtype: str = "bfloat16") -> np.ndarray:
-    bits = pattern(np.asarray(scale, dtype=np.float32))
-    scales = bits.ravel().tolist() if bits.size == len(codes) and bits.ndim == 2 else int(bits.ravel()[0])
-    out = _quantize.dequantize(pattern(codes).tolist(), scales, formats.FORMATS[out_dtype])
+    rows = pattern(codes).reshape(int(np.prod(codes.shape[:-1])), codes.shape[-1])
+    scales = pattern(np.asarray(scale, dtype=np.float32)).reshape(np.shape(scale) if np.size(scale) != 1 else (1, 1))
+    high = 1 if len(scales) == len(rows) else 128  # rows of codes, or rows of blocks; the last scale serves the rest
+
+    def at(i: int, j: int) -> int:
+        return int(scales[min(i // high, len(scales) - 1), min(j // 128, scales.shape[1] - 1)])
+
+    out = _quantize.dequantize(rows.tolist(), at, formats.FORMATS[out_dtype])
     return _array(out, out_dtype, codes.shape)
 
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "fp8ref/platform.h"
+#include "fp8ref/rules.h"
 
 namespace fp8ref::bind {
 
@@ -33,7 +34,7 @@ Overflow overflow_of(std::string_view name);
 Accumulate accumulate_of(std::string_view name);
 Epilogue epilogue_of(std::string_view name);
 OutDtype out_dtype_of(std::string_view name);
-Rule rule_of(std::string_view name);
+const Rule& rule_of(std::string_view name);
 Mask mask_of(std::string_view name);
 
 /// fp8ref::OpError and the others become the classes of fp8ref.errors.

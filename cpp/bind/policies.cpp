@@ -48,13 +48,11 @@ OutDtype out_dtype_of(std::string_view name) {
   return lookup("out_dtype", name, table);
 }
 
-Rule rule_of(std::string_view name) {
-  static constexpr Table<Rule, 5> table{{{"vllm.per_token", Rule::vllm_per_token},
-                                         {"vllm.per_tensor_static", Rule::vllm_per_tensor_static},
-                                         {"compressed_tensors.channel", Rule::compressed_tensors_channel},
-                                         {"compressed_tensors.tensor", Rule::compressed_tensors_tensor},
-                                         {"autofp8.per_tensor", Rule::autofp8_per_tensor}}};
-  return lookup("rule", name, table);
+const Rule& rule_of(std::string_view name) {
+  if (const Rule* rule = find_rule(name)) return *rule;
+  std::string message = "unknown rule '" + std::string(name) + "'; known:";
+  for (const Rule& rule : kRules) message += " " + std::string(rule.name);
+  throw OpError(message);
 }
 
 Mask mask_of(std::string_view name) {

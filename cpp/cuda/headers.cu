@@ -5,7 +5,9 @@
 
 #include "fp8ref/e4m3.h"
 #include "fp8ref/linear.h"
+#include "fp8ref/mse.h"
 #include "fp8ref/quantize.h"
+#include "fp8ref/rule_table.h"
 #include "fp8ref/scaled_mm.h"
 
 namespace fp8ref::cuda {
@@ -51,24 +53,21 @@ __global__ void linear_scalar(const bf16* x, const bf16* w, std::int64_t m, std:
   out[index] = linear_element(x + i * k, w + j * k, k, bias == nullptr ? nullptr : bias + j);
 }
 
-/// The codes of one tensor by each rule, given the largest magnitude; out: (5, n), scales: 5.
-template <class T>
-__global__ void quantize_scalar(const T* x, std::int64_t n, float amax, float given_scale, e4m3* out, float* scales) {
+/// The codes of one tensor by one rule, given the largest magnitude or the scale; kind: element_kind(rule).
+template <class T, int kind>
+__global__ void quantize_scalar(const T* x, std::int64_t n, Rule rule, float amax, float given, float upper, e4m3* out,
+                                float* scale) {
   const std::int64_t i = thread_index();
-  const float token = vllm_token_scale(amax), channel = compressed_tensors_scale<T>(amax);
-  const float multiplier = autofp8_multiplier<T>(amax);
-  if (i == 0) {
-    scales[0] = token;
-    scales[1] = given_scale;
-    scales[2] = scales[3] = channel;
-    scales[4] = autofp8_scale(multiplier);
-  }
-  if (i >= n) return;
-  const float value = widen(x[i]);
-  out[i] = vllm_token_code(value, token);
-  out[n + i] = vllm_static_code(value, vllm_static_inverse(given_scale));
-  out[2 * n + i] = out[3 * n + i] = compressed_tensors_code<T>(value, channel);
-  out[4 * n + i] = autofp8_code<T>(value, multiplier);
+  const Factors factors = rule.takes_scale() ? factors_of_given(rule, given) : factors_of_amax<T>(rule, amax, upper);
+  if (i == 0) *scale = factors.scale;
+  if (i < n) out[i] = element_code_of_kind<T, kind>(widen(x[i]), factors.factor);
+}
+
+/// What one element adds to the error of a range, given its code. [QUANT-MSE]
+template <class T>
+__global__ void mse_scalar(const T* x, const e4m3* codes, std::int64_t n, float scale, float* out) {
+  const std::int64_t i = thread_index();
+  if (i < n) out[i] = mse_error<T>(widen(x[i]), codes[i], scale);
 }
 
 template <class Out>
@@ -93,9 +92,45 @@ template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma, float>(const e
                                                                          std::int64_t, std::int64_t, const float*,
                                                                          std::int64_t, const float*, std::int64_t,
                                                                          const float*, float*);
-template __global__ void quantize_scalar<float>(const float*, std::int64_t, float, float, e4m3*, float*);
-template __global__ void quantize_scalar<bf16>(const bf16*, std::int64_t, float, float, e4m3*, float*);
-template __global__ void quantize_scalar<fp16>(const fp16*, std::int64_t, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<float, element_kind(*find_rule("vllm.per_token"))>(const float*, std::int64_t,
+                                                                                            Rule, float, float, float,
+                                                                                            e4m3*, float*);
+template __global__ void quantize_scalar<bf16, element_kind(*find_rule("vllm.per_token"))>(const bf16*, std::int64_t,
+                                                                                           Rule, float, float, float,
+                                                                                           e4m3*, float*);
+template __global__ void quantize_scalar<fp16, element_kind(*find_rule("vllm.per_token"))>(const fp16*, std::int64_t,
+                                                                                           Rule, float, float, float,
+                                                                                           e4m3*, float*);
+template __global__ void quantize_scalar<float, element_kind(*find_rule("vllm.group_128"))>(const float*, std::int64_t,
+                                                                                            Rule, float, float, float,
+                                                                                            e4m3*, float*);
+template __global__ void quantize_scalar<bf16, element_kind(*find_rule("vllm.group_128"))>(const bf16*, std::int64_t,
+                                                                                           Rule, float, float, float,
+                                                                                           e4m3*, float*);
+template __global__ void quantize_scalar<fp16, element_kind(*find_rule("vllm.group_128"))>(const fp16*, std::int64_t,
+                                                                                           Rule, float, float, float,
+                                                                                           e4m3*, float*);
+template __global__ void quantize_scalar<float, element_kind(*find_rule("compressed_tensors.channel"))>(
+    const float*, std::int64_t, Rule, float, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<bf16, element_kind(*find_rule("compressed_tensors.channel"))>(
+    const bf16*, std::int64_t, Rule, float, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<fp16, element_kind(*find_rule("compressed_tensors.channel"))>(
+    const fp16*, std::int64_t, Rule, float, float, float, e4m3*, float*);
+template __global__ void quantize_scalar<float, element_kind(*find_rule("autofp8.per_tensor"))>(const float*,
+                                                                                                std::int64_t, Rule,
+                                                                                                float, float, float,
+                                                                                                e4m3*, float*);
+template __global__ void quantize_scalar<bf16, element_kind(*find_rule("autofp8.per_tensor"))>(const bf16*,
+                                                                                               std::int64_t, Rule,
+                                                                                               float, float, float,
+                                                                                               e4m3*, float*);
+template __global__ void quantize_scalar<fp16, element_kind(*find_rule("autofp8.per_tensor"))>(const fp16*,
+                                                                                               std::int64_t, Rule,
+                                                                                               float, float, float,
+                                                                                               e4m3*, float*);
+template __global__ void mse_scalar<float>(const float*, const e4m3*, std::int64_t, float, float*);
+template __global__ void mse_scalar<bf16>(const bf16*, const e4m3*, std::int64_t, float, float*);
+template __global__ void mse_scalar<fp16>(const fp16*, const e4m3*, std::int64_t, float, float*);
 template __global__ void dequantize_scalar<bf16>(const e4m3*, std::int64_t, float, bf16*);
 template __global__ void dequantize_scalar<fp16>(const e4m3*, std::int64_t, float, fp16*);
 

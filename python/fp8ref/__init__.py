@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from . import errors
 from .backends import Backend, backend
+from .golden._rules import rules
 from .golden.attention import attention
 from .golden.e4m3 import decode, encode
 from .golden.linear import linear
@@ -54,6 +55,7 @@ __all__ = [
     "rope",
     "rope_frequencies",
     "rope_table",
+    "rules",
     "sample",
     "scaled_mm",
     "silu_mul",

@@ -44,6 +44,12 @@ def defect(stem: str, function: str = "") -> Callable[[Callable[..., Any]], Call
     return register
 
 
+def concerns(change: Callable[..., Any], arguments: dict[str, Any]) -> bool:
+    """Whether a change can show in a call: one of some scale rules (its ``rules``) does not in those of others."""
+    rules = getattr(change, "rules", ())
+    return not rules or arguments.get("rule") in rules
+
+
 def f32(x: Array) -> Array:
     return np.asarray(x).astype(np.float32)
 
@@ -118,90 +124,6 @@ def top_codes_as_480(codes: Array) -> Array:
 def subnormals_decoded_as_zero(codes: Array) -> Array:
     c = np.asarray(codes).view(np.uint8)
     return np.where((c & 0x78) == 0, fp8ref.decode(codes) * f32(0), fp8ref.decode(codes))
-
-
-# ---- quantize --------------------------------------------------------------------------------------------------------
-def _requantized(x: Array, scale: Array, multiply: Callable[[Array, Array], Array], nan: int) -> Array:
-    """Codes of a scaled x under a wrong way to scale; NaN quotients get the code ``nan``."""
-    with np.errstate(all="ignore"):
-        y = multiply(f32(x), f32(scale))
-    codes = fp8ref.encode(f32(y))
-    return codes_with(codes, lambda c: np.where(np.isnan(y), nan, c))
-
-
-@defect("quantize")
-def per_token_multiplies_by_reciprocal(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule == "vllm.per_token":
-        codes = _requantized(x, used, lambda v, s: v * (np.float32(1) / s), 0x7E)
-    return codes, used
-
-
-@defect("quantize")
-def static_divides(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule == "vllm.per_tensor_static":
-        codes = _requantized(x, used, lambda v, s: v / s, 0x7E)
-    return codes, used
-
-
-@defect("quantize")
-def channel_divides_in_float32(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule.startswith("compressed_tensors"):
-        codes = _requantized(x, used, lambda v, s: v / s, 0x7F)
-    return codes, used
-
-
-@defect("quantize")
-def scale_floor_forgotten(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule == "vllm.per_token":
-        with np.errstate(all="ignore"):
-            used = f32(np.nanmax(np.abs(f32(x)), axis=1, initial=0, keepdims=True) / np.float32(448))
-    return codes, used
-
-
-@defect("quantize")
-def amax_times_reciprocal_of_448(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule == "vllm.per_token":
-        with np.errstate(all="ignore"):
-            amax = np.nanmax(np.abs(f32(x)), axis=1, initial=0, keepdims=True)
-            used = np.maximum(amax * np.float32(1 / 448), np.float32(1 / (448 * 512)))
-    return codes, f32(used)
-
-
-@defect("quantize")
-def amax_misses_the_last_column(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if np.asarray(x).ndim == 2 and x.shape[1] % 8 and rule != "vllm.per_tensor_static":
-        used = fp8ref.quantize(x[:, :-1], rule)[1]
-    return codes, used
-
-
-@defect("quantize")
-def one_scale_for_all_channels(x: Array, rule: str, scale: Array = None) -> Any:
-    if rule == "compressed_tensors.channel":
-        codes, used = fp8ref.quantize(x, "compressed_tensors.tensor")
-        return codes, np.broadcast_to(used.reshape(1, 1), (x.shape[0], 1)).copy()
-    return fp8ref.quantize(x, rule, scale)
-
-
-@defect("quantize")
-def nan_code_where_448_is_due(x: Array, rule: str, scale: Array = None) -> Any:
-    codes, used = fp8ref.quantize(x, rule, scale)
-    if rule.startswith("vllm"):
-        codes = codes_with(codes, lambda c: np.where(np.isnan(f32(x)), 0x7F, c))
-    return codes, used
-
-
-@defect("quantize", "dequantize")
-def product_not_rounded_to_float32(codes: Array, scale: Array, out_dtype: str = "bfloat16") -> Array:
-    if np.signbit(np.asarray(scale)).any():
-        return fp8ref.dequantize(codes, scale, out_dtype)
-    with np.errstate(all="ignore"):
-        return round_to(f64(fp8ref.decode(codes)) * f64(scale), out_dtype)
 
 
 # ---- scaled_mm -------------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 import fp8ref
-from conformance import defects_nn
-from conformance.defects import DEFECTS, Defect
+from conformance import defects_nn, defects_rules
+from conformance.defects import DEFECTS, Defect, concerns
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
 from fp8ref.conformance.runner import compare, run_case
 
 assert defects_nn  # registers its defects
+assert defects_rules
 
 GOLDEN = fp8ref.backend("golden")
 _expected: dict[str, Outcome] = {}
@@ -32,7 +33,7 @@ def first_mismatch(defect: Defect) -> str:
     """The first quick case that catches it; empty if none does."""
     subject = SimpleNamespace(name="golden", **{defect.function: defect.wrong})
     for case in cases_of(defect.stem, "quick"):
-        if case.function == defect.function:
+        if case.function == defect.function and concerns(defect.wrong, case.arguments):
             mismatch = compare(case.name, expected(defect.stem, case), run_case(case, subject))
             if mismatch is not None:
                 return mismatch.case

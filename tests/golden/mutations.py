@@ -11,7 +11,7 @@ from typing import Any
 import mpmath
 from pytest import MonkeyPatch
 
-from witness import attention, formats, llama, quantize, rmsnorm, rope, scaled_mm, silu_mul
+from witness import attention, formats, llama, rmsnorm, rope, scaled_mm, silu_mul
 from witness.arithmetic import add, divide, dot, is_number, multiply, negate, rounded, via_fp32
 from witness.formats import BF16, FP32, decode, encode
 
@@ -43,37 +43,6 @@ def policies_are_swapped(patch: MonkeyPatch) -> None:
     patch.setattr(
         formats, "encode", lambda fmt, value, policy="infinity": encode(fmt, value, other.get(policy, policy))
     )
-
-
-@mutation("quantize")
-def zero_point_is_not_added(patch: MonkeyPatch) -> None:
-    patch.setattr(quantize, "_add_zero_point", lambda y: y)
-
-
-@mutation("quantize")
-def amax_never_sees_nan(patch: MonkeyPatch) -> None:
-    amax = quantize._amax
-    patch.setattr(quantize, "_amax", lambda values, ignore_nan: amax(values, True))
-
-
-@mutation("quantize")
-def amax_always_sees_nan(patch: MonkeyPatch) -> None:
-    amax = quantize._amax
-    patch.setattr(quantize, "_amax", lambda values, ignore_nan: amax(values, not values or values[0] == values[0]))
-
-
-@mutation("quantize")
-def zero_rows_have_the_epsilon_of_fp32(patch: MonkeyPatch) -> None:
-    patch.setattr(quantize, "MACHINE_EPSILON", dict.fromkeys(quantize.MACHINE_EPSILON, Fraction(1, 2**23)))
-
-
-@mutation("quantize")
-def autofp8_divides_once(patch: MonkeyPatch) -> None:
-    def divides(values: list[Any], fmt: formats.Format) -> tuple[list[Any], Any]:
-        factor = rounded(fmt, divide(quantize.MAX, max(quantize._amax(values, False), Fraction(1, 10**12))))
-        return [rounded(fmt, multiply(x, factor)) for x in values], via_fp32(divide(Fraction(1), factor))
-
-    patch.setitem(quantize.PER_TENSOR, "autofp8.per_tensor", divides)
 
 
 @mutation("scaled_mm")

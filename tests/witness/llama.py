@@ -84,11 +84,9 @@ class Llama:
         if scale is None:
             return self._note(label, linear(x, weight, bias))
         static = self.tensors.get(module + ".input_scale")
-        if static is None:
-            codes, input_scales = quantize(x, BF16, "vllm.per_token")
-        else:
-            codes, _ = quantize(x, BF16, "vllm.per_tensor_static", static)
-            input_scales = [static]
+        rule = "vllm.per_token" if static is None else "vllm.per_tensor_static"
+        codes, scales = quantize(x, BF16, rule, static)
+        input_scales = list(scales.values())
         self._note(label + ".input_codes", codes)
         self._note(label + ".input_scale", [[s] for s in input_scales])
         return self._note(label, scaled_mm(codes, weight, input_scales, scale, bias, BF16, BF16, self.accumulator))

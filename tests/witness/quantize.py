@@ -1,93 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scale rules, each written out as its upstream does it."""
+"""The scale rules: which numbers share a scale, and the way back. Each rule is written out in quantize_<system>.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
 
-from .arithmetic import divide, multiply, rounded, via_fp32
-from .formats import BF16, E4M3, FP16, FP32, NAN, Format, Value, decode, encode
+from . import (
+    quantize_compressed_tensors,
+    quantize_deepseek,
+    quantize_fbgemm,
+    quantize_mse,
+    quantize_sglang,
+    quantize_torchao,
+    quantize_transformer_engine,
+    quantize_transformers,
+    quantize_vllm,
+)
+from .arithmetic import multiply, via_fp32
+from .formats import E4M3, FP32, Format, decode, encode
+from .quantize_steps import Result, Tile
 
 Rows = Sequence[Sequence[int]]
+Rule = Callable[[Tile], Result]
+Place = tuple[int, int]
 
-MAX = Fraction(448)
-MIN_SCALE = via_fp32(Fraction(1, 448 * 512))
-MACHINE_EPSILON = {BF16: Fraction(1, 2**7), FP16: Fraction(1, 2**10), FP32: Fraction(1, 2**23)}
-
-
-def _amax(values: Sequence[Value], ignore_nan: bool) -> Value:
-    if any(x != x for x in values) and not ignore_nan:
-        return NAN
-    return max((abs(x) for x in values if x == x), default=Fraction(0)) or Fraction(0)
-
-
-def _clamp_nan_is_max(y: Value) -> Value:
-    """fmaxf(-448, fminf(y, 448)): the C functions drop a NaN operand."""
-    y = MAX if y != y else min(y, MAX)
-    return max(y, -MAX)
+_SYSTEMS = (
+    quantize_vllm,
+    quantize_compressed_tensors,
+    quantize_fbgemm,
+    quantize_transformers,
+    quantize_transformer_engine,
+    quantize_torchao,
+    quantize_deepseek,
+    quantize_sglang,
+)
 
 
-def _clamp_keep_nan(y: Value) -> Value:
-    return y if y != y else max(min(y, MAX), -MAX)
+def _all(kind: str) -> dict[str, Rule]:
+    return {name: rule for system in _SYSTEMS for name, rule in getattr(system, kind, {}).items()}
 
 
-def _vllm_per_token(row: list[Value], _: Format) -> tuple[list[Value], Value]:
-    scale = max(via_fp32(divide(_amax(row, ignore_nan=True), MAX)), MIN_SCALE)
-    return [_clamp_nan_is_max(via_fp32(divide(x, scale))) for x in row], scale
+ROW, TENSOR, GROUP, BLOCK = (_all(kind) for kind in ("ROW", "TENSOR", "GROUP", "BLOCK"))
+SEARCH = quantize_mse.SEARCH  # rules that look at all scales together
+GRANULARITY = {
+    **dict.fromkeys(ROW, "row"),
+    **dict.fromkeys(TENSOR, "tensor"),
+    **dict.fromkeys(GROUP, "group"),
+    **dict.fromkeys(BLOCK, "block"),
+    **SEARCH,
+}
+RULES = {**ROW, **TENSOR, **GROUP, **BLOCK}
+GIVEN = ("vllm.per_tensor_static", "vllm.kv_cache", "autofp8.per_tensor_static", "transformer_engine.delayed")
+BOUNDED = (
+    "vllm.per_token",
+    "vllm.per_token_native",
+    "vllm.group_128_rms_norm",
+    "vllm.group_128_silu_mul",
+    "fbgemm.per_row",
+    "fbgemm.per_row_triton",
+    "fbgemm.per_row_torch",
+    "fbgemm.per_tensor",
+)
 
 
-def _vllm_static(row: list[Value], scale: Value) -> list[Value]:
-    inverse = via_fp32(divide(Fraction(1), scale))
-    return [_clamp_nan_is_max(via_fp32(multiply(x, inverse))) for x in row]
+def tiles(granularity: str, rows: int, columns: int) -> Iterator[tuple[Place, list[Place]]]:
+    """The place of each scale in the array of scales, and the places of the elements that share it, in order."""
+    if granularity == "tensor":
+        yield (0, 0), [(i, j) for i in range(rows) for j in range(columns)]
+    elif granularity == "row":
+        yield from (((i, 0), [(i, j) for j in range(columns)]) for i in range(rows))
+    else:
+        high = {"group": 1, "block": 128}[granularity]
+        for top in range(0, rows, high):
+            for left in range(0, columns, 128):
+                down, across = range(top, min(top + high, rows)), range(left, min(left + 128, columns))
+                yield (top // high, left // 128), [(i, j) for i in down for j in across]
 
 
-def _add_zero_point(y: Value) -> Value:
-    """The zero point is +0, and -0 + 0 is +0 [QUANT-MINUS-ZERO]."""
-    return Fraction(0) if y == 0 else y
+def quantize(
+    x: Rows, fmt: Format, rule: str, scale: int | None = None, scale_ub: int | None = None
+) -> tuple[list[list[int]], dict[Place, int]]:
+    """Codes of the rows of x (patterns of `fmt`), and the fp32 scales by their places."""
+    given = None if scale is None else decode(FP32, scale)
+    upper = None if scale_ub is None else decode(FP32, scale_ub)
+    values = [[decode(fmt, bits) for bits in row] for row in x]
+    columns = len(x[0]) if x else 0
+    shared = list(tiles(GRANULARITY[rule], len(x), columns))
+    each = [Tile([values[i][j] for i, j in members], fmt, given, upper) for _, members in shared]
+    results = quantize_mse.search(each) if rule in SEARCH else [RULES[rule](tile) for tile in each]
+    codes, scales = [[0] * columns for _ in x], {}
+    for (place, members), (encoded, stored) in zip(shared, results, strict=True):
+        for (i, j), y in zip(members, encoded, strict=True):
+            codes[i][j] = encode(E4M3, y, "saturate")
+        scales[place] = encode(FP32, stored)
+    return codes, scales
 
 
-def _compressed_tensors(values: list[Value], fmt: Format) -> tuple[list[Value], Value]:
-    scale = rounded(fmt, divide(_amax(values, ignore_nan=False), MAX))
-    if scale == 0:
-        scale = MACHINE_EPSILON[fmt]
-    return [_clamp_keep_nan(_add_zero_point(rounded(fmt, divide(x, scale)))) for x in values], scale
-
-
-def _autofp8(values: list[Value], fmt: Format) -> tuple[list[Value], Value]:
-    amax = _amax(values, ignore_nan=False) if values else Fraction(16)
-    floor = rounded(fmt, Fraction(1, 10**12))
-    amax = amax if amax != amax else max(amax, floor)
-    factor = rounded(fmt, multiply(rounded(fmt, divide(Fraction(1), amax)), MAX))
-    return [_clamp_keep_nan(rounded(fmt, multiply(x, factor))) for x in values], via_fp32(divide(Fraction(1), factor))
-
-
-PER_ROW = {"vllm.per_token": _vllm_per_token, "compressed_tensors.channel": _compressed_tensors}
-PER_TENSOR = {"compressed_tensors.tensor": _compressed_tensors, "autofp8.per_tensor": _autofp8}
-
-
-def quantize(x: Rows, fmt: Format, rule: str, scale: int | None = None) -> tuple[list[list[int]], list[int] | int]:
-    """Codes of the rows of x (patterns of `fmt`), and the fp32 scale: one for each row, or a single one."""
-    rows = [[decode(fmt, bits) for bits in row] for row in x]
-    if rule == "vllm.per_tensor_static":
-        assert scale is not None
-        return [_codes(_vllm_static(row, decode(FP32, scale))) for row in rows], scale
-    if rule in PER_ROW:
-        pairs = [PER_ROW[rule](row, fmt) for row in rows]
-        return [_codes(ys) for ys, _ in pairs], [encode(FP32, s) for _, s in pairs]
-    values, tensor_scale = PER_TENSOR[rule]([v for row in rows for v in row], fmt)
-    codes = iter(_codes(values))
-    return [[next(codes) for _ in row] for row in rows], encode(FP32, tensor_scale)
-
-
-def _codes(values: list[Value]) -> list[int]:
-    return [encode(E4M3, y, "saturate") for y in values]
-
-
-def dequantize(codes: Rows, scales: list[int] | int, out: Format) -> list[list[int]]:
-    """RN_out(RN32(code * scale)); one scale for all, or one for each row."""
-    per_row = scales if isinstance(scales, list) else [scales] * len(codes)
+def dequantize(codes: Rows, scales: Callable[[int, int], int], out: Format) -> list[list[int]]:
+    """RN_out(RN32(code * scale)); `scales` gives the scale of a place."""
     return [
-        [encode(out, via_fp32(multiply(decode(E4M3, code), decode(FP32, scale)))) for code in row]
-        for row, scale in zip(codes, per_row, strict=True)
+        [encode(out, via_fp32(multiply(decode(E4M3, row[j]), decode(FP32, scales(i, j))))) for j in range(len(row))]
+        for i, row in enumerate(codes)
     ]

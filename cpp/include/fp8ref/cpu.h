@@ -8,8 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "fp8ref/platform.h"
+#include "fp8ref/rule_table.h"
 
 namespace fp8ref::cpu {
 
@@ -24,13 +26,20 @@ void encode(const T* x, std::size_t n, Overflow overflow, e4m3* codes);
 void decode(const e4m3* codes, std::size_t n, float* x);
 
 // ---- quantize -------------------------------------------------------------------------------------------------------
-// x: (rows, cols), T: float, bf16, fp16. scale: (rows) for per-token and channel rules, one value for tensor rules;
-// written by dynamic rules, read by vllm_per_tensor_static.
+// x: (rows, cols), T: float, bf16, fp16. scale, by the rule's granularity: (rows), one value, (rows, ceil(cols/128)) or
+// (ceil(rows/128), ceil(cols/128)). It is read first by rules whose scale is given, and always written. upper: the
+// bound of rules that have one, or Inf.
 template <class T>
-void quantize(const T* x, std::int64_t rows, std::int64_t cols, Rule rule, e4m3* codes, float* scale);
-/// out[i][j] = RN_out(RN32(code * scale)); scale_row_stride 0 (one scale) or 1 (one per row).
-void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const float* scale,
-                std::int64_t scale_row_stride, OutDtype out_dtype, void* out);
+void quantize(const T* x, std::int64_t rows, std::int64_t cols, const Rule& rule, e4m3* codes, float* scale,
+              float upper = std::numeric_limits<float>::infinity());
+/// Scales of tiles of tile_rows x tile_cols elements, row-major.
+struct TileScales {
+  const float* data;
+  std::int64_t tile_rows, tile_cols;
+};
+/// out[i][j] = RN_out(RN32(code * scale)).
+void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const TileScales& scales, OutDtype out_dtype,
+                void* out);
 
 // ---- scaled_mm ------------------------------------------------------------------------------------------------------
 struct ScaleView {

@@ -38,13 +38,6 @@ enum class Overflow { saturate, nan };
 enum class Accumulate { exact, sm90_wgmma };
 enum class Epilogue { a_b };
 enum class OutDtype { float32, bfloat16, float16 };
-enum class Rule {
-  vllm_per_token,
-  vllm_per_tensor_static,
-  compressed_tensors_channel,
-  compressed_tensors_tensor,
-  autofp8_per_tensor,
-};
 enum class Mask { causal, full };
 
 }  // namespace fp8ref

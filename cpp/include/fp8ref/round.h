@@ -175,6 +175,8 @@ FP8REF_HD float fma32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 FP8REF_HD double add64(double a, double b) { return __dadd_rn(a, b); }
 FP8REF_HD double sub64(double a, double b) { return __dsub_rn(a, b); }
 FP8REF_HD double mul64(double a, double b) { return __dmul_rn(a, b); }
+FP8REF_HD double div64(double a, double b) { return __ddiv_rn(a, b); }
+FP8REF_HD double sqrt64(double a) { return __dsqrt_rn(a); }
 FP8REF_HD double fma64(double a, double b, double c) { return __fma_rn(a, b, c); }
 #else
 FP8REF_HD float add32(float a, float b) { return a + b; }
@@ -186,6 +188,8 @@ FP8REF_HD float fma32(float a, float b, float c) { return std::fma(a, b, c); }
 FP8REF_HD double add64(double a, double b) { return a + b; }
 FP8REF_HD double sub64(double a, double b) { return a - b; }
 FP8REF_HD double mul64(double a, double b) { return a * b; }
+FP8REF_HD double div64(double a, double b) { return a / b; }
+FP8REF_HD double sqrt64(double a) { return std::sqrt(a); }
 FP8REF_HD double fma64(double a, double b, double c) { return std::fma(a, b, c); }
 #endif
 

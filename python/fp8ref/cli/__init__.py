@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import Fp8RefError
-from . import bench, check, demo, generate, inspect
+from . import bench, check, demo, generate, inspect, quantize_rule
 from .common import err, out
 
 HELP = "A bit-exact reference for FP8 E4M3 inference: check backends, inspect checkpoints, generate text."
@@ -25,6 +25,7 @@ app = typer.Typer(
 
 for _command in (check.check, inspect.inspect, generate.generate, demo.demo, bench.bench):
     app.command()(_command)
+app.add_typer(quantize_rule.app, name="quantize-rule")
 
 
 @app.command()

@@ -109,20 +109,25 @@ def _widened(op: str, name: str, x: Any) -> Array:
     return np.asarray(value)
 
 
-def float32_scale(op: str, name: str, scale: Any, rows: int | None = None) -> NDArray[np.float32]:
-    """A scale as float32 of shape () or, where ``rows`` is given, (rows, 1). [MM-SCALES]
+def scale_array(op: str, name: str, scale: Any, shapes: Iterable[tuple[int, ...]]) -> NDArray[np.float32]:
+    """A scale as float32 of shape () or of one of ``shapes``; its sign bit must be clear. [MM-SCALES]
 
-    One scale for all is a number or an array of shape (), (1,) or (1, 1). Its sign bit must be clear.
+    One scale for all is a number or an array of shape (), (1,) or (1, 1).
     """
-    array = _widened(op, name, scale)
+    array, allowed = _widened(op, name, scale), tuple(dict.fromkeys(shapes))
     if array.shape in ((), (1,), (1, 1)):
         array = array.reshape(())
-    elif rows is None or array.shape != (rows, 1):
-        wanted = "one value" if rows is None else f"one value or shape ({rows}, 1)"
+    elif array.shape not in allowed:
+        wanted = " or ".join(["one value", *(f"shape {shape}" for shape in allowed)])
         raise fail(op, f"{name} must be {wanted}, got {describe(array)}")
     if np.signbit(array).any():
         raise fail(op, f"{name} must have its sign bit clear")
     return array
+
+
+def float32_scale(op: str, name: str, scale: Any, rows: int | None = None) -> NDArray[np.float32]:
+    """A scale as float32 of shape () or, where ``rows`` is given, (rows, 1). [MM-SCALES]"""
+    return scale_array(op, name, scale, () if rows is None else ((rows, 1),))
 
 
 def bias_vector(op: str, bias: Any, columns: int) -> NDArray[np.float32] | None:

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cases of the scale rules: amax zero, tiny, huge, NaN, infinite; quotients on midpoints; every dtype; odd shapes."""
+"""Cases of the scale rules: amax zero, tiny, huge, NaN, infinite, beside powers of two and floors; bounds; shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
+
+from fp8ref.golden._rules import RULES
 
 from ._case import BF16_SPECIAL, Case
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
 
-DYNAMIC = ("vllm.per_token", "compressed_tensors.channel", "compressed_tensors.tensor", "autofp8.per_tensor")
 STATIC = "vllm.per_tensor_static"
 DTYPES = {"bf16": BFLOAT16, "fp16": FLOAT16, "fp32": FLOAT32}
+LIMITS = {BFLOAT16: (2.0**-133, 3.0e38), FLOAT16: (2.0**-24, 65504.0), FLOAT32: (2.0**-149, 3.0e38)}
+# The floors of the rules, as numbers that amax has there.
+FLOORS = (1e-12, 1e-10, 448e-10, 1e-4, 1 / 512, 448e-6, 448 * 2.0**-23, 448 * 2.0**-10)
+WIDTH = 293  # two groups and a tail
 
 
 def _midpoint_row(width: int) -> Array:
@@ -25,8 +31,7 @@ def _midpoint_row(width: int) -> Array:
 
 def _trap_rows(dtype: Array, width: int) -> Iterator[tuple[str, Array]]:
     """One row for each trap, as float32 values that every dtype holds or rounds alike."""
-    info = {BFLOAT16: (2.0**-133, 3.0e38), FLOAT16: (2.0**-24, 65504.0), FLOAT32: (2.0**-149, 3.0e38)}
-    smallest, largest = info[np.dtype(dtype)]
+    smallest, largest = LIMITS[np.dtype(dtype)]
     ramp = np.linspace(-1, 1, width, dtype=np.float64)
     yield "zero", np.zeros(width)
     yield "negative_zero", np.full(width, -0.0)
@@ -39,7 +44,7 @@ def _trap_rows(dtype: Array, width: int) -> Iterator[tuple[str, Array]]:
     yield "negative_max", np.minimum(ramp, 0.0) * 3
 
 
-def _specials(dtype: Array, width: int) -> Iterator[tuple[str, Array]]:
+def _specials(width: int) -> Iterator[tuple[str, Array]]:
     ramp = np.linspace(-2, 3, width, dtype=np.float64)
     first = np.arange(width) == 0
     yield "nan", np.where(first, np.nan, ramp)
@@ -49,16 +54,71 @@ def _specials(dtype: Array, width: int) -> Iterator[tuple[str, Array]]:
     yield "all_nan", np.full(width, np.nan)
 
 
-def _inputs(label: str, level: str) -> Iterator[tuple[str, Array]]:
-    """(name, x) for one dtype. Traps are cases of their own for tensor rules, and rows of one matrix for row rules."""
+def _floor_rows() -> Iterator[tuple[str, Array]]:
+    """Short rows whose amax lies below, on and above a floor."""
+    for i, floor in enumerate(FLOORS):
+        for factor in (0.9, 1.0, 1.1):
+            yield f"floor_{i}_{factor}", np.array([floor, -floor / 3, floor / 7, -0.0]) * factor
+
+
+def _beside_powers() -> Array:
+    """amax/448 on powers of two and some ulp beside them: where ceil and floor of a rounded log2 go wrong."""
+    powers = np.array([448 * 2.0**k for k in (-20, -10, -8, 0, 5)], np.float32).view(np.uint32)
+    beside = np.array([-6, -5, -2, -1, 0, 1, 2, 5, 6], np.int64)
+    amax: Array = (powers[:, None] + beside).astype(np.uint32).view(np.float32).reshape(-1, 1)
+    return amax * np.array([1, -0.3, 0.01], np.float32)
+
+
+def _mantissas(dtype: Array) -> Array:
+    """Every bf16 mantissa as amax at two exponents, and numbers whose quotients differ in a last bit."""
+    amax = np.concatenate([1 + np.arange(128) / 128, 2 + np.arange(128) / 64])[:, None]
+    # For 1.078125 the second divides to the tie 1.3125, and goes beside it as a product with the reciprocal.
+    return (amax * [1, 0, -0.3, 0.07] + [0, 0.0031585693359375, 0, 0]).astype(np.float32).astype(dtype)
+
+
+def _matrices(label: str, granularity: str) -> Iterator[tuple[str, Array]]:
+    """(name, x) of the traps: matrices of rows, or for rules with few scales, tensors one by one and rows of blocks."""
     dtype = DTYPES[label]
-    for shape in ((1, 1), (3, 37), (5, 256), (2, 0), (0, 8)):
+    with np.errstate(over="ignore"):
+        long = [
+            (name, row.astype(np.float32).astype(dtype)) for name, row in [*_trap_rows(dtype, WIDTH), *_specials(WIDTH)]
+        ]
+        short = [(name, row.astype(np.float32).astype(dtype)) for name, row in _floor_rows()]
+    beside = _beside_powers() if label == "fp32" else np.zeros((0, 3), dtype)
+    if granularity in ("row", "group"):
+        yield "traps", np.stack([row for _, row in long])
+        yield "floors", np.stack([row for _, row in short])
+        yield "mantissas", _mantissas(dtype)
+        yield "beside_powers", beside
+        return
+    yield from ((name, row[None, :]) for name, row in (*long, *short))
+    if granularity == "block":
+        for name, x in (("mantissas", _mantissas(dtype)), ("beside_powers", beside)):
+            spread = np.zeros((len(x), 128), dtype)  # each row in a block of its own
+            spread[:, : x.shape[1]] = x
+            yield name, spread.reshape(1, -1)
+        return
+    for i, row in enumerate([*_mantissas(dtype)[::16], *beside[::4]]):
+        yield f"amax_{i}", row[None, :]
+
+
+def _shapes(granularity: str) -> tuple[tuple[int, int], ...]:
+    tails = {"group": ((2, 128), (3, 129)), "block": ((129, 131), (257, 2), (2, 257))}
+    return ((1, 1), (3, 37), (5, 256), (2, 0), (0, 8), *tails.get(granularity, ()))
+
+
+@cache
+def _inputs(label: str, level: str, granularity: str) -> tuple[tuple[str, Array], ...]:
+    """(name, x) for one dtype, made once for all rules."""
+    return tuple(_made(label, level, granularity))
+
+
+def _made(label: str, level: str, granularity: str) -> Iterator[tuple[str, Array]]:
+    dtype = DTYPES[label]
+    for shape in _shapes(granularity):
         name = f"{shape[0]}x{shape[1]}"
         yield name, Stream(f"quantize/{label}/{name}").normal(shape, dtype, exponent=-3)
-    rows = [*_trap_rows(dtype, 293), *_specials(dtype, 293)]
-    for name, row in rows:
-        yield name, row.astype(np.float32).astype(dtype)[None, :]
-    yield "trap_matrix", np.stack([row.astype(np.float32).astype(dtype) for _, row in rows])
+    yield from _matrices(label, granularity)
     # One scale a row from every exponent: quotients land near midpoints in many ways.
     for count in (96, 4096) if level == "full" else (96,):
         s = Stream(f"quantize/{label}/spread_{count}")
@@ -69,7 +129,23 @@ def _inputs(label: str, level: str) -> Iterator[tuple[str, Array]]:
         yield "random_bits", Stream(f"quantize/{label}/bits").bits((2048, 16), dtype)
 
 
-def _static_scales() -> Iterator[tuple[str, np.float32]]:
+def _searched(label: str, level: str) -> Iterator[tuple[str, Array]]:
+    """Inputs of rules that search: the search ends for all rows at once, and may end too early."""
+    dtype = DTYPES[label]
+    late = np.where(np.arange(41) == 0, 448.0, 264.0)  # 8 above a code; the next code is nearer after six steps
+    with np.errstate(over="ignore"):
+        rows = [
+            (name, row.astype(np.float32).astype(dtype))
+            for name, row in [*_trap_rows(dtype, 41), *_specials(41), ("late", late)]
+        ]
+    yield from ((name, row[None, :]) for name, row in rows)
+    yield "together", np.stack([row for _, row in rows])
+    for shape in ((12, 24), (2, 0), (0, 8)) if level == "quick" else ((12, 24), (2, 0), (0, 8), (64, 300)):
+        name = f"{shape[0]}x{shape[1]}"
+        yield name, Stream(f"quantize/search/{label}/{name}").normal(shape, dtype, exponent=-5)
+
+
+def _scales() -> Iterator[tuple[str, np.float32]]:
     yield "typical", np.float32(0.0123456789)
     yield "power_of_two", np.float32(2.0**-6)
     yield "zero", np.float32(0)
@@ -80,23 +156,34 @@ def _static_scales() -> Iterator[tuple[str, np.float32]]:
     yield "negative", np.float32(-1.0)
 
 
-def _static(level: str) -> Iterator[Case]:
+def _given(rule: str, level: str) -> Iterator[Case]:
+    """Rules whose scale the caller has."""
     for label, dtype in DTYPES.items():
         x = Stream(f"quantize/static/{label}").normal((7, 129), dtype)
-        for name, scale in _static_scales():
-            yield Case(f"{STATIC}/{label}/{name}", "quantize", {"x": x, "rule": STATIC, "scale": scale})
+        for name, scale in _scales():
+            yield Case(f"{rule}/{label}/{name}", "quantize", {"x": x, "rule": rule, "scale": scale})
         # RN32(n * RN32(1/n)) is not 1 for n of 41, 47, 55, 61, 83: there x * RN32(1/s) and x / s disagree.
         for divisor in (1.0, 1 / 3, 0.7, 41.0, 47.0, 55 / 64, 61.0, 83.0):
             x = (_midpoint_row(300) * np.float32(divisor))[None, :].astype(dtype)
-            arguments = {"x": x, "rule": STATIC, "scale": np.float32(divisor)}
-            yield Case(f"{STATIC}/{label}/midpoints_{divisor:.3f}", "quantize", arguments)
-    special = {"x": BF16_SPECIAL[None, :], "rule": STATIC, "scale": np.float32(0.5)}
-    yield Case(f"{STATIC}/special", "quantize", special)
-    yield Case(f"{STATIC}/no_scale", "quantize", {"x": BF16_SPECIAL[None, :], "rule": STATIC})
+            arguments = {"x": x, "rule": rule, "scale": np.float32(divisor)}
+            yield Case(f"{rule}/{label}/midpoints_{divisor:.3f}", "quantize", arguments)
+    yield Case(f"{rule}/special", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule, "scale": np.float32(0.5)})
+    yield Case(f"{rule}/no_scale", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule})
     if level == "full":
         every = np.arange(1 << 16, dtype=np.uint32).astype(np.uint16).view(BFLOAT16).reshape(256, 256)
         for scale in Stream("quantize/static/full").scales((8,)):
-            yield Case(f"{STATIC}/all_bf16_{scale!r}", "quantize", {"x": every, "rule": STATIC, "scale": scale})
+            yield Case(f"{rule}/all_bf16_{scale!r}", "quantize", {"x": every, "rule": rule, "scale": scale})
+
+
+def _bounded(rule: str) -> Iterator[Case]:
+    """Bounds that cut amax or the scale, that do not, that lie below a floor, and that are refused."""
+    rows = [[2000, 1300, -7], [1, -0.5, 0.3], [np.inf, 1, -2], [np.nan, 3000, -1], [0, -0.0, 0], [1e-9, 0, -1e-10]]
+    for label, dtype in DTYPES.items():
+        for bound in (1200.0, 0.7, 3.1, 1e-4, 1e-13, 3e38, 2.0**-149, 0.0, -1.0, np.nan, np.inf):
+            for i, part in enumerate([rows] if RULES[rule].granularity in ("row", "group") else [[r] for r in rows]):
+                x = np.array(part, np.float32).astype(dtype)
+                arguments = {"x": x, "rule": rule, "scale_ub": np.float32(bound)}
+                yield Case(f"{rule}/{label}/bound_{bound}_{i}", "quantize", arguments)
 
 
 def _near_midpoints(precision: int) -> Array:
@@ -121,14 +208,34 @@ def _dequantize() -> Iterator[Case]:
         yield Case(f"dequantize/{out_dtype}/midpoints", "dequantize", {**arguments, "codes": wide, "scale": near})
         yield Case(f"dequantize/{out_dtype}/scalar", "dequantize", {**arguments, "scale": np.float32(1 / 3)})
     yield Case("dequantize/negative_scale", "dequantize", {"codes": codes, "scale": np.float32(-1.0)})
+    for shape, scale in (
+        ((3, 300), (3, 3)),
+        ((129, 131), (2, 2)),
+        ((257, 2), (3, 1)),
+        ((1, 257), (1, 3)),
+        ((9, 9), (2, 1)),
+    ):
+        name = f"{shape[0]}x{shape[1]}_by_{scale[0]}x{scale[1]}"
+        shaped = {"codes": np.resize(codes, shape), "scale": Stream(f"dequantize/{name}").scales(scale, -9, 4)}
+        yield Case(f"dequantize/{name}", "dequantize", shaped)
 
 
 def cases(level: str) -> Iterator[Case]:
-    """Each dynamic rule on each dtype and trap, the static rule on its scales, and dequantize on all codes."""
-    for rule in DYNAMIC:
+    """Each rule on each dtype and trap, on its scales or bounds where it takes them, and dequantize on all codes."""
+    for row in RULES.values():
+        if row.given:
+            yield from _given(row.name, level)
+            continue
         for label in DTYPES:
-            for name, x in _inputs(label, level):
-                yield Case(f"{rule}/{label}/{name}", "quantize", {"x": x, "rule": rule})
-    yield from _static(level)
+            search = row.search != "none"
+            inputs: Iterable[tuple[str, Array]] = (
+                _searched(label, level) if search else _inputs(label, level, row.granularity)
+            )
+            for name, x in inputs:
+                yield Case(f"{row.name}/{label}/{name}", "quantize", {"x": x, "rule": row.name})
+        if row.upper_bound != "none":
+            yield from _bounded(row.name)
+    x = BF16_SPECIAL[None, :]
+    yield Case("unknown_rule", "quantize", {"x": x, "rule": "nobody.knows"})
+    yield Case("bound_not_taken", "quantize", {"x": x, "rule": "vllm.group_128", "scale_ub": np.float32(1)})
     yield from _dequantize()
-    yield Case("unknown_rule", "quantize", {"x": BF16_SPECIAL[None, :], "rule": "nobody.knows"})
