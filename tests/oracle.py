@@ -67,14 +67,23 @@ def scaled_mm(
     out_dtype: str = "bfloat16",
     accumulate: str = "exact",
     epilogue: str = "a_b",
+    split_k: int = 1,
+    out_scale: Any = None,
+    overflow: str | None = None,
 ) -> np.ndarray:
-    assert epilogue == "a_b"
-    row_scales, column_scales = (pattern(np.asarray(s, dtype=np.float32)).ravel().tolist() for s in (a_scale, b_scale))
+    assert split_k == 1
+    a_scales, b_scales = (pattern(np.asarray(s, dtype=np.float32)) for s in (a_scale, b_scale))
+    each = [s.size == 1 or s.shape == (len(x), 1) for s, x in ((a_scales, a), (b_scales, b))]
+    if all(each) and epilogue in ("a_b", "b_a", "ab"):
+        function, scales = _scaled_mm.scaled_mm, [s.ravel().tolist() for s in (a_scales, b_scales)]
+    else:
+        function, scales = _scaled_mm.block_scaled_mm, [s.tolist() for s in (a_scales, b_scales)]
     biases = None if bias is None else pattern(bias).tolist()
-    bias_format = formats.FP32 if bias is None else format_of(bias)
-    a_rows, b_rows = pattern(a).tolist(), pattern(b).tolist()
-    out = formats.FORMATS[out_dtype]
-    rows = _scaled_mm.scaled_mm(a_rows, b_rows, row_scales, column_scales, biases, bias_format, out, accumulate)
+    rest: list[Any] = [biases, formats.FP32 if bias is None else format_of(bias), formats.FORMATS[out_dtype]]
+    rest += [accumulate, epilogue]
+    if out_scale is not None:
+        rest += [formats.decode(formats.FP32, int(pattern(np.float32(out_scale)).ravel()[0])), overflow]
+    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest)
     return _array(rows, out_dtype, (len(a), len(b)))
 
 
@@ -149,7 +158,8 @@ def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _array(bits: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    return from_bits(bits, BF16 if dtype == "bfloat16" else dtype).reshape(shape)
+    kind = {"bfloat16": BF16, "float8_e4m3fn": E4M3}.get(dtype, dtype)
+    return from_bits(bits, kind).reshape(shape)
 
 
 @cache

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._epilogue import Output, fused
-from ._exact import Dyadic, certify, enclose, exact_add, exact_sum, lowest_exponents, round_exact, round_odd, two_sum
+from ._exact import Dyadic, bits_equal, enclose, exact_add, exact_sum, lowest_exponents, round_exact, round_odd, two_sum
 from ._operand import Operand, accumulators
 from ._round import Array, round_to
 
@@ -108,15 +108,14 @@ def exact_blocks(a: Side, b: Side, bias: Float32 | None, output: Output) -> Arra
     """RN_out(RN32(sum over blocks of a_scale * b_scale * dot + bias)), (M, N). [MM-BLOCK-EXACT]
 
     The float64 products are rounded here, unlike those of :func:`fp8ref.golden._exact.dots`: K roundings instead of
-    K - 1, to nearest, so that the bound of K * 2**-52 has room to spare.
+    K - 1, to nearest, so that the bound of K * 2**-52 has room to spare. Overflow to NaN is not monotone: both ends
+    must have the same sign as well.
     """
-
-    def tail(sums: Float64) -> Array:
-        return output.round(_plus_bias(sums, bias))
-
     sums = a.scaled @ b.scaled.T + 0.0  # an exact zero is +0
     error = np.multiply.outer(a.norms * ((a.scaled.shape[1] + 4) * 2.0**-52), b.norms)
-    out, certain = certify(*enclose(sums, error), tail)
+    low, high = (_plus_bias(end, bias) for end in enclose(sums, error))
+    out = output.round(low)
+    certain = bits_equal(out, output.round(high)) & (np.signbit(low) == np.signbit(high))
     special = a.special[:, None] | b.special
     i, j = np.nonzero(~(certain | special))
     if i.size:
