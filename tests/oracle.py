@@ -17,6 +17,7 @@ from inputs.case import Case
 from witness import attention as _attention
 from witness import e4m3 as _e4m3
 from witness import formats
+from witness import grouped_mm as _grouped_mm
 from witness import linear as _linear
 from witness import llama as _llama
 from witness import quantize as _quantize
@@ -85,6 +86,31 @@ def scaled_mm(
         rest += [formats.decode(formats.FP32, int(pattern(np.float32(out_scale)).ravel()[0])), overflow]
     rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest)
     return _array(rows, out_dtype, (len(a), len(b)))
+
+
+def grouped_mm(
+    a: np.ndarray,
+    b: np.ndarray,
+    a_scale: Any,
+    b_scale: Any,
+    offsets: Any,
+    bias: np.ndarray | None = None,
+    out_dtype: str = "bfloat16",
+    out: np.ndarray | None = None,
+    **policy: Any,
+) -> np.ndarray:
+    shape = (len(a), b.shape[1])
+
+    def product(row: int, expert: int) -> list[int]:
+        left, right = np.asarray(a_scale), np.asarray(b_scale)
+        left = left if left.size == 1 else left[row : row + 1]
+        right = right[expert] if right.ndim in (1, 3) and len(right) == len(b) else right
+        offset = None if bias is None else bias[expert]
+        return pattern(scaled_mm(a[row : row + 1], b[expert], left, right, offset, out_dtype, **policy))[0].tolist()
+
+    kept = np.zeros(shape, dtype=np.uint32) if out is None else pattern(out)
+    rows = _grouped_mm.grouped_mm(len(a), [int(x) for x in offsets], product, kept.tolist())
+    return _array(rows, out_dtype, shape)
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
