@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _tensor_core
+from ._args import FLOAT8
 from ._exact import round_exact
 
 Codes = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-ACCUMULATORS = ("exact", *_tensor_core.UNITS)
+ACCUMULATORS = ("exact", *_tensor_core.ACCUMULATORS)
 
 # A finite code is an integer times 2**-9 of at most 448 * 2**9. So a product is an integer times 2**-18, and float64
 # holds every partial sum of EXACT_K of them, in any order. [MM-EXACT]
@@ -62,12 +63,12 @@ def _exact(a: Operand, b: Operand) -> Float32:
     return np.array(rounded, np.float32).reshape(total.shape)
 
 
-def accumulators(a: Operand, b: Operand, accumulate: str) -> Float32:
+def accumulators(a: Operand, b: Operand, accumulate: str, split_k: int = 1) -> Float32:
     """The float32 accumulators (M, N); NaN where either row holds a NaN code, and never through the BLAS. [MM-NAN]"""
     if accumulate == "exact":
         out = _exact(a, b)
     else:
-        out = _tensor_core.accumulate(_tensor_core.UNITS[accumulate], a.codes, b.codes)
+        out = _tensor_core.accumulate(accumulate, a.codes.view(FLOAT8), b.codes.view(FLOAT8), split_k)
     out[a.special] = np.nan
     out[:, b.special] = np.nan
     return out

@@ -114,7 +114,7 @@ def _plain(a: Operand, a_scale: Float32, how: Policy) -> Product:
     """The product with one scale for each row and column: accumulator, epilogue, output."""
 
     def product(b: Operand, b_scale: Float32, bias: Float32 | None) -> Array:
-        acc = accumulators(a, b, how.accumulate)
+        acc = accumulators(a, b, how.accumulate, how.split_k)
         return how.output.round(EPILOGUES[how.epilogue](acc, a_scale, b_scale, bias))
 
     return product
