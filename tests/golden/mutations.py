@@ -111,7 +111,11 @@ def subnormal_codes_are_normalised(patch: MonkeyPatch) -> None:
 
 @mutation("scaled_mm")
 def output_skips_fp32(patch: MonkeyPatch) -> None:
-    def skips(acc: Any, a_scale: Any, b_scale: Any, bias: Any, out: formats.Format) -> int:
+    right = scaled_mm.epilogue
+
+    def skips(acc: Any, a_scale: Any, b_scale: Any, bias: Any, out: formats.Format, order: str) -> int:
+        if order != "a_b":
+            return right(acc, a_scale, b_scale, bias, out, order)
         y = multiply(a_scale, via_fp32(multiply(b_scale, acc)))
         return encode(out, y if bias is None else add(y, bias))
 
