@@ -167,5 +167,5 @@ def _specials() -> Iterator[Case]:
 @cache
 def cases() -> list[Case]:
     """All calls of scaled_mm."""
-    groups = (_shapes, _cancelling, _random, _traps, _specials, block_cases, _probes, _long_rows)
+    groups = (_shapes, _traps, block_cases, _random, _specials, _cancelling, _probes, _long_rows)
     return [case for group in groups for case in group()]
