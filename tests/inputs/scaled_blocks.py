@@ -79,7 +79,7 @@ def _orders() -> Iterator[Case]:
 
 def _shapes() -> Iterator[Case]:
     rng = np.random.default_rng(42)
-    sizes = ((2, 3, 0), (0, 2, 129), (2, 0, 129), (2, 3, 1), (2, 3, 127), (2, 2, 128), (3, 2, 129), (2, 131, 260))
+    sizes = ((2, 3, 0), (0, 2, 129), (2, 0, 129), (2, 3, 1), (2, 3, 127), (2, 2, 128), (3, 2, 129), (1, 131, 130))
     for m, n, k in sizes:
         of_k = -(-k // BLOCK)
         a, b, left = random_codes(rng, m, k), random_codes(rng, n, k), random_scales(rng, m, of_k)
@@ -172,5 +172,5 @@ def _e4m3() -> Iterator[Case]:
 
 def block_cases() -> Iterator[Case]:
     """All of them."""
-    for group in (_orders, _shapes, _sums, _specials, _e4m3):
+    for group in (_orders, _sums, _e4m3, _specials, _shapes):
         yield from group()
