@@ -89,7 +89,7 @@ def _shapes() -> Iterator[Case]:
                 name = f"blocks {m}x{n}x{k}, {rows} rows of b_scale, {order}"
                 yield Case(name, "scaled_mm", a=a, b=b, **scales, epilogue=order, out_dtype="float32")
                 bias = (rng.standard_normal(n) * 64).astype(np.float32)
-                accumulate = "sm90_wgmma" if order in BLOCK_ORDERS else "exact"
+                accumulate = "sm90_wgmma" if order in BLOCK_ORDERS and n < 100 else "exact"
                 more = {"bias": bias, "epilogue": order, "accumulate": accumulate}
                 yield Case(name + ", bias", "scaled_mm", a=a, b=b, **scales, **more)
 
