@@ -25,6 +25,7 @@ from .golden.attention import attention
 from .golden.e4m3 import decode, encode
 from .golden.grouped_mm import grouped_mm
 from .golden.linear import linear
+from .golden.mma import mma
 from .golden.quantize import dequantize, quantize
 from .golden.residual import residual
 from .golden.rmsnorm import rmsnorm
@@ -50,6 +51,7 @@ __all__ = [
     "grouped_mm",
     "linear",
     "load",
+    "mma",
     "quantize",
     "residual",
     "rmsnorm",
