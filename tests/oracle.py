@@ -134,10 +134,10 @@ def mma(
     return _array(rows, out_dtype, (len(a), len(b)))
 
 
-def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, accumulate: str = "exact") -> np.ndarray:
     biases = None if bias is None else pattern(bias).tolist()
     bias_format = formats.BF16 if bias is None else format_of(bias)
-    rows = _linear.linear(pattern(x).tolist(), pattern(weight).tolist(), biases, bias_format)
+    rows = _linear.linear(pattern(x).tolist(), pattern(weight).tolist(), biases, bias_format, accumulate)
     return _array(rows, "bfloat16", (len(x), len(weight)))
 
 

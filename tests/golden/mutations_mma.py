@@ -70,6 +70,7 @@ def blackwell_has_24_fraction_bits(patch: MonkeyPatch) -> None:
     _change(patch, "sm100_tcgen05", fraction_bits=24)
 
 
+@mutation("linear")
 @mutation("mma")
 def ampere_has_the_fraction_bits_of_hopper(patch: MonkeyPatch) -> None:
     _change(patch, "sm80_mma", fraction_bits=25)

@@ -10,18 +10,19 @@ import pytest
 
 import oracle
 from bits import same_bits
-from conformance import defects_mm, defects_nn
+from conformance import defects_mm, defects_mma, defects_nn
 from conformance.defects import DEFECTS, Defect
-from golden import mutations_mm
+from golden import mutations_mm, mutations_mma
 from golden.mutations import MUTATIONS
-from inputs import attention, e4m3, elementwise, grouped_mm, linear, llama, quantize, rmsnorm, rope, scaled_mm
+from inputs import attention, e4m3, elementwise, grouped_mm, linear, llama, mma, quantize, rmsnorm, rope, scaled_mm
 from inputs.case import Case
 
-assert defects_mm and defects_nn and mutations_mm  # they register their defects
+assert defects_mm and defects_mma and defects_nn and mutations_mm and mutations_mma  # they register their defects
 
 CASES = {
     "e4m3": e4m3.cases,
     "quantize": quantize.cases,
+    "mma": mma.cases,
     "scaled_mm": scaled_mm.cases,
     "grouped_mm": grouped_mm.cases,
     "linear": linear.cases,
