@@ -13,7 +13,7 @@ from fp8ref.golden import _tensor_core, linear, mma
 from fp8ref.golden._round import round_to
 from fp8ref.golden._units import RESULTS, UNITS, Unit
 
-from .defects import Array, defect
+from .defects import FP8, Array, defect
 
 
 def _with(change: Callable[[Unit], Unit]) -> Callable[..., Array]:
@@ -103,3 +103,55 @@ def bias_joins_the_chain(x: Any, weight: Any, bias: Any = None, accumulate: str 
 @defect("linear", "linear")
 def ampere_for_every_unit(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> Array:
     return linear.linear(x, weight, bias, accumulate if accumulate == "exact" else "sm80_mma")
+
+
+def _chained(change: Callable[..., Array]) -> Callable[..., Array]:
+    """scaled_mm without scales whose accumulator, by name and split_k, is replaced."""
+
+    def wrong(
+        a: Any, b: Any, a_scale: Any, b_scale: Any, accumulate: str = "exact", split_k: int = 1, **policy: Any
+    ) -> Array:
+        if accumulate == "exact" or "bias" in policy or np.size(a_scale) != 1 or policy.get("out_dtype") != "float32":
+            raise TypeError("this defect is one of the accumulator alone")
+        acc = change(np.asarray(a).view(FP8), np.asarray(b).view(FP8), accumulate, split_k)
+        return np.asarray(b_scale, np.float32) * acc * np.asarray(a_scale, np.float32)
+
+    return wrong
+
+
+def _promoted_every_64(a: Array, b: Array, name: str, split_k: int) -> Array:
+    if name != "sm90_wgmma_promoted" or split_k != 1:
+        return _tensor_core.accumulate(name, a, b, split_k)
+    total = np.zeros((len(a), len(b)), np.float32)
+    for k in range(0, a.shape[1], 64):
+        total = total + _tensor_core.accumulate("sm90_wgmma", a[:, k : k + 64], b[:, k : k + 64])
+    return total
+
+
+def _splits_backward(a: Array, b: Array, name: str, split_k: int) -> Array:
+    tiles = -(-a.shape[1] // 128)
+    each = -(-tiles // split_k) * 128
+    total = np.zeros((len(a), len(b)), np.float32)
+    for k in range(0, a.shape[1], each)[::-1]:
+        total = total + _tensor_core.accumulate(name, a[:, k : k + each], b[:, k : k + each])
+    return total
+
+
+def _split_evenly(a: Array, b: Array, name: str, split_k: int) -> Array:
+    """Parts of K of equal length, whatever the tiles."""
+    each = max(-(-a.shape[1] // split_k), 1)
+    total = np.zeros((len(a), len(b)), np.float32)
+    for k in range(0, a.shape[1], each):
+        total = total + _tensor_core.accumulate(name, a[:, k : k + each], b[:, k : k + each])
+    return total
+
+
+for _name, _change in (
+    ("promotion_every_64", _promoted_every_64),
+    ("promotion_is_forgotten", lambda a, b, name, s: _tensor_core.accumulate(name.removesuffix("_promoted"), a, b, s)),
+    ("split_k_is_ignored", lambda a, b, name, s: _tensor_core.accumulate(name, a, b)),
+    ("splits_added_backward", _splits_backward),
+    ("split_through_tiles", _split_evenly),
+    ("ada_for_every_core", lambda a, b, name, s: _tensor_core.accumulate("sm89_mma", a, b, s)),
+):
+    _named(_name, _chained(_change), "scaled_mm")
