@@ -21,7 +21,7 @@ ScaledMmArgs group(const GroupedMmArgs& args, std::int64_t expert) {
   one.m = args.offsets[expert + 1] - row;
   one.a += row * one.k;
   one.b += expert * one.n * one.k;
-  one.a_scale = one.a_scale.from(row);
+  one.a_scale.data = one.a_scale.of_row(row);
   one.b_scale.data += expert * args.b_scale_stride;
   if (one.bias != nullptr) one.bias += expert * one.n;
   one.out = static_cast<unsigned char*>(one.out) + row * one.n * size_of(one.out_dtype);

@@ -19,12 +19,25 @@ static_assert(kSpan * (448LL << 9) * (448LL << 9) <= 1LL << 53);
 
 constexpr double kIntegerScale = kDecodedScale * 0x1p18;  // from decoded products to integers
 
-/// Epilogue and output rounding for accumulators of row i, columns j and on; overwrites them.
+template <Epilogue epilogue>
+void scale_row(float a_scale, const float* b_scale, const float* bias, std::int64_t columns, float* values) {
+  for (std::int64_t c = 0; c < columns; ++c) {
+    values[c] = scaled_mm_epilogue(values[c], a_scale, b_scale[c], bias == nullptr ? nullptr : bias + c, epilogue);
+  }
+}
+
+/// Epilogue and output rounding for accumulators of row i, columns j and on, at most kBlockColumns; overwrites them.
 void finish_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* accumulators) {
   const float a_scale = *args.a_scale.of_row(i);
-  for (std::int64_t c = 0; c < columns; ++c) {
-    const float* bias = args.bias == nullptr ? nullptr : args.bias + j + c;
-    accumulators[c] = scaled_mm_epilogue(accumulators[c], a_scale, *args.b_scale.of_row(j + c), bias, args.epilogue);
+  const float* bias = args.bias == nullptr ? nullptr : args.bias + j;
+  float b_scale[kBlockColumns];
+  for (std::int64_t c = 0; c < columns; ++c) b_scale[c] = args.b_scale.data[(j + c) * args.b_scale.stride];
+  if (args.epilogue == Epilogue::a_b) {
+    scale_row<Epilogue::a_b>(a_scale, b_scale, bias, columns, accumulators);
+  } else if (args.epilogue == Epilogue::b_a) {
+    scale_row<Epilogue::b_a>(a_scale, b_scale, bias, columns, accumulators);
+  } else {
+    scale_row<Epilogue::ab>(a_scale, b_scale, bias, columns, accumulators);
   }
   store_row(args, i, j, columns, accumulators);
 }
@@ -55,11 +68,13 @@ template <class Accumulator>
 void finish_block(const ScaledMmArgs& args, const DotBlock& block, const std::vector<std::uint8_t>& a_nan,
                   const std::vector<std::uint8_t>& b_nan, const Accumulator& accumulator) {
   float accumulators[kBlockColumns];
+  const std::uint8_t *rows = a_nan.data() + block.row, *columns = b_nan.data() + block.column;
+  const bool any = std::find(rows, rows + block.rows, 1) != rows + block.rows ||
+                   std::find(columns, columns + block.columns, 1) != columns + block.columns;
   for (std::int64_t i = 0; i < block.rows; ++i) {
-    const bool row_nan = a_nan[static_cast<std::size_t>(block.row + i)] != 0;
-    for (std::int64_t j = 0; j < block.columns; ++j) {
-      const bool nan = row_nan || b_nan[static_cast<std::size_t>(block.column + j)] != 0;
-      accumulators[j] = nan ? bit_cast<float>(kNan32) : accumulator(i, j);
+    for (std::int64_t j = 0; j < block.columns; ++j) accumulators[j] = accumulator(i, j);
+    for (std::int64_t j = 0; any && j < block.columns; ++j) {
+      if ((rows[i] | columns[j]) != 0) accumulators[j] = bit_cast<float>(kNan32);
     }
     finish_row(args, block.row + i, block.column, block.columns, accumulators);
   }

@@ -36,12 +36,10 @@ void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const f
 /// The scales of an operand: one for all rows, one per row, or one per row (or 128 rows) and 128 elements of k.
 struct ScaleView {
   const float* data;
-  std::int64_t stride;    // from one row's scales to the next: 0, 1 or ceil(k / 128)
-  std::int64_t rows = 1;  // neighbours that share their scales: 1 or 128
+  std::int64_t stride;  // from one row's scales to the next: 0, 1 or ceil(k / 128)
+  int row_bits = 0;     // 2^row_bits neighbours share their scales: 0 or 7
 
-  const float* of_row(std::int64_t i) const { return data + i / rows * stride; }
-  /// The view from row i on; i is a multiple of `rows`.
-  ScaleView from(std::int64_t i) const { return {of_row(i), stride, rows}; }
+  const float* of_row(std::int64_t i) const { return data + (i >> row_bits) * stride; }
 };
 enum class Scales { values, blocks };
 struct ScaledMmArgs {

@@ -14,7 +14,7 @@ from ._arrays import Array, bits
 from ._matmul import MATMUL_DTYPES, policies
 
 OP = "grouped_mm"
-BLOCK = 128  # rows of b that share their scales, where they do
+BLOCK_BITS = 7  # 128 rows of b share their scales, where not each has its own
 
 
 def grouped_mm(
@@ -82,7 +82,7 @@ def grouped_mm(
         bits(right),
         bits(a_s),
         bits(b_s),
-        1 if b_s.ndim < 3 or b_s.shape[1] == n else BLOCK,
+        0 if b_s.ndim < 3 or b_s.shape[1] == n else BLOCK_BITS,
         np.array(bounds, np.int64),
         None if offset is None else bits(offset),
         bits(result),
