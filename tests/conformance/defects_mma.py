@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fp8ref.golden import _tensor_core, linear, mma
+from fp8ref.golden import _tensor_core, linear, mma, scaled_mm
 from fp8ref.golden._round import round_to
 from fp8ref.golden._units import RESULTS, UNITS, Unit
 
@@ -112,7 +112,7 @@ def _chained(change: Callable[..., Array]) -> Callable[..., Array]:
         a: Any, b: Any, a_scale: Any, b_scale: Any, accumulate: str = "exact", split_k: int = 1, **policy: Any
     ) -> Array:
         if accumulate == "exact" or "bias" in policy or np.size(a_scale) != 1 or policy.get("out_dtype") != "float32":
-            raise TypeError("this defect is one of the accumulator alone")
+            return scaled_mm.scaled_mm(a, b, a_scale, b_scale, accumulate=accumulate, split_k=split_k, **policy)
         acc = change(np.asarray(a).view(FP8), np.asarray(b).view(FP8), accumulate, split_k)
         return np.asarray(b_scale, np.float32) * acc * np.asarray(a_scale, np.float32)
 
