@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // scaled_mm over arrays (spec/scaled_mm.md). `exact`: float64 sums, exact in any order over spans of K that are short
-// enough, spans added as integers. `sm90_wgmma`: chains of steps for 8 columns at a time.
+// enough, spans added as integers. Tensor cores: the chains of mma.cpp.
 #include "fp8ref/scaled_mm.h"
 
 #include <algorithm>
 #include <vector>
 
+#include "chains.h"
 #include "fp8ref/cpu.h"
 #include "fpenv.h"
 #include "scaled_mm.h"
@@ -117,88 +118,28 @@ void exact(const ScaledMmArgs& args) {
   });
 }
 
-/// A row of a as steps; codes beyond k count as 0.
-void pack_row(const e4m3* codes, std::int64_t k, WgmmaRow* steps) {
-  for (std::int64_t p = 0; p < round_up(k, 32); ++p) {
-    const e4m3 code = p < k ? codes[p] : e4m3{0};
-    steps[p / 32].value[p % 32] = wgmma_value(code);
-    steps[p / 32].exponent[p % 32] = wgmma_exponent(code);
-  }
-}
-
-/// Rows column .. column + 7 of b as steps; rows beyond n and codes beyond k count as 0.
-void pack_columns(const ScaledMmArgs& args, std::int64_t column, WgmmaTile* steps) {
-  static constexpr e4m3 kZeros[32] = {};
-  e4m3 tails[kWgmmaColumns][32];
-  for (std::int64_t p = 0; p < args.k; p += 32) {
-    const e4m3* rows[kWgmmaColumns];
-    for (int c = 0; c < kWgmmaColumns; ++c) {
-      const e4m3* row = args.b + (column + c) * args.k + p;
-      if (column + c >= args.n) {
-        rows[c] = kZeros;
-      } else if (args.k - p >= 32) {
-        rows[c] = row;
-      } else {
-        std::fill_n(std::copy_n(row, args.k - p, tails[c]), 32 - (args.k - p), e4m3{0});
-        rows[c] = tails[c];
-      }
-    }
-    kernels().wgmma_pack(rows, steps + p / 32);
-  }
-}
-
-/// The accumulators of the parts of k, each a fresh chain over `depth` elements, a multiple of the steps' 32:
-/// add(i, j, columns, part, chain, sum) takes them into the sums, finish(i, j, columns, sum) takes these.
-template <class Add, class Finish>
-void tensor_core(const ScaledMmArgs& args, std::int64_t depth, const Add& add, const Finish& finish) {
-  const std::vector<std::uint8_t> a_nan = nan_rows(args.a, args.m, args.k);
-  const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
-  const std::int64_t steps = (args.k + 31) / 32, part_steps = depth / 32;
-  Buffer<WgmmaRow> storage;
-  WgmmaRow* a = storage.get(static_cast<std::size_t>(args.m * steps));
-  parallel_for(args.m, kWorkPerTask / (args.k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) pack_row(args.a + i * args.k, args.k, a + i * steps);
-  });
-  const std::int64_t column_tiles = (args.n + kWgmmaColumns - 1) / kWgmmaColumns;
-  const std::int64_t work = args.m * args.k * kWgmmaColumns;
-  parallel_for(column_tiles, kWorkPerTask / (work + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    thread_local Buffer<WgmmaTile> tile_storage;
-    WgmmaTile* b = tile_storage.get(static_cast<std::size_t>(steps));
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t j = tile * kWgmmaColumns;
-      const std::int64_t columns = std::min<std::int64_t>(kWgmmaColumns, args.n - j);
-      pack_columns(args, j, b);
-      for (std::int64_t i = 0; i < args.m; ++i) {
-        float chain[kWgmmaColumns], sum[kWgmmaColumns] = {};
-        for (std::int64_t step = 0; step < steps; step += part_steps) {
-          kernels().wgmma_chain(a + i * steps + step, b + step, std::min(part_steps, steps - step), chain);
-          add(i, j, columns, step / part_steps, chain, sum);
-        }
-        for (std::int64_t c = 0; c < columns; ++c) {
-          if ((a_nan[static_cast<std::size_t>(i)] | b_nan[static_cast<std::size_t>(j + c)]) != 0) {
-            sum[c] = bit_cast<float>(kNan32);
-          }
-        }
-        finish(i, j, columns, sum);
-      }
-    }
-  });
+MmaArgs chain_arguments(const ScaledMmArgs& args) {
+  return {args.a, args.b,  Operand::e4m3,   Operand::e4m3,     args.m, args.n,
+          args.k, nullptr, args.accumulate, OutDtype::float32, nullptr};
 }
 
 void tensor_core_values(const ScaledMmArgs& args) {
-  auto add = [](std::int64_t, std::int64_t, std::int64_t columns, std::int64_t part, const float* chain, float* sum) {
-    for (std::int64_t c = 0; c < columns; ++c) sum[c] = part == 0 ? chain[c] : sum[c] + chain[c];
-  };
-  tensor_core(
-      args, split_depth(args.k, args.split_k), add,
-      [&](std::int64_t i, std::int64_t j, std::int64_t columns, float* sum) { finish_row(args, i, j, columns, sum); });
+  chain_tiles(chain_arguments(args), [&](const ChainTile& tile) {
+    float accumulators[kChainColumns];
+    accumulate_tile(tile, args.k, args.accumulate, args.split_k, accumulators);
+    finish_row(args, tile.row, tile.column, tile.columns, accumulators);
+  });
 }
 
 void tensor_core_blocks(const ScaledMmArgs& args) {
-  auto add = [&](std::int64_t i, std::int64_t j, std::int64_t columns, std::int64_t block, const float* chain,
-                 float* sum) { add_block_row(args, i, j, columns, block, chain, sum); };
-  tensor_core(args, kScaleBlock, add, [&](std::int64_t i, std::int64_t j, std::int64_t columns, float* sum) {
-    finish_block_row(args, i, j, columns, sum);
+  chain_tiles(chain_arguments(args), [&](const ChainTile& tile) {
+    float sums[kChainColumns] = {};
+    for (std::int64_t p = 0; p < args.k; p += kScaleBlock) {
+      float dots[kChainColumns] = {};
+      tile.run(p, std::min(p + kScaleBlock, args.k), dots);
+      add_block_row(args, tile.row, tile.column, tile.columns, p / kScaleBlock, dots, sums);
+    }
+    finish_block_row(args, tile.row, tile.column, tile.columns, sums);
   });
 }
 

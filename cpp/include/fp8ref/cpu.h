@@ -32,6 +32,19 @@ void quantize(const T* x, std::int64_t rows, std::int64_t cols, Rule rule, e4m3*
 void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const float* scale,
                 std::int64_t scale_row_stride, OutDtype out_dtype, void* out);
 
+// ---- mma ------------------------------------------------------------------------------------------------------------
+struct MmaArgs {
+  const void *a, *b;       // (m, k) and (n, k)
+  Operand a_type, b_type;  // of one class: e4m3 and e5m2 in any mixture, bf16, or fp16
+  std::int64_t m, n, k;
+  const void* c;          // (m, n) of out_dtype, or nullptr for +0
+  Accumulate accumulate;  // a unit that has such operands and results
+  OutDtype out_dtype;     // float32 or float16
+  void* out;              // (m, n)
+};
+/// One chain over k for every output. Throws OpError if there is no such unit.
+void mma(const MmaArgs& args);
+
 // ---- scaled_mm ------------------------------------------------------------------------------------------------------
 /// The scales of an operand: one for all rows, one per row, or one per row (or 128 rows) and 128 elements of k.
 struct ScaleView {
