@@ -130,7 +130,7 @@ def _promoted_every_64(a: Array, b: Array, name: str, split_k: int) -> Array:
 
 def _splits_backward(a: Array, b: Array, name: str, split_k: int) -> Array:
     tiles = -(-a.shape[1] // 128)
-    each = -(-tiles // split_k) * 128
+    each = max(-(-tiles // split_k) * 128, 1)
     total = np.zeros((len(a), len(b)), np.float32)
     for k in range(0, a.shape[1], each)[::-1]:
         total = total + _tensor_core.accumulate(name, a[:, k : k + each], b[:, k : k + each])
