@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <string>
 
+#include "chain_kernels.h"
 #include "fp8ref/attention.h"
 #include "fp8ref/e4m3.h"
 #include "fp8ref/errors.h"
 #include "fp8ref/round.h"
-#include "fp8ref/scaled_mm.h"
 
 namespace fp8ref::cpu {
 namespace {
@@ -59,44 +59,6 @@ void tile(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, 
   }
 }
 
-void wgmma_pack(const e4m3* const* rows, WgmmaTile* tile) {
-  for (int column = 0; column < kWgmmaColumns; ++column) {
-    for (int k = 0; k < 32; ++k) {
-      tile->value[k][column] = wgmma_value(rows[column][k]);
-      tile->exponent[k / 4][column][k % 4] = wgmma_exponent(rows[column][k]);
-    }
-  }
-}
-
-/// One step for 8 columns [MM-TFDPA]: the cut of a product is that of its float value, scaled, to an integer.
-void wgmma_step(const WgmmaRow& a, const WgmmaTile& b, float* accumulator) {
-  constexpr int kFraction = kSm90Wgmma.fraction_bits;
-  std::int32_t top[kWgmmaColumns], sum[kWgmmaColumns];
-  float scale[kWgmmaColumns];
-  for (int c = 0; c < kWgmmaColumns; ++c) {
-    const std::int32_t field = (bit_cast<std::int32_t>(accumulator[c]) >> 23) & 255;
-    top[c] = std::max<std::int32_t>(field - 127, kZeroExponent);
-  }
-  for (int k = 0; k < 32; ++k) {
-    for (int c = 0; c < kWgmmaColumns; ++c) top[c] = std::max(top[c], a.exponent[k] + b.exponent[k / 4][c][k % 4]);
-  }
-  for (int c = 0; c < kWgmmaColumns; ++c) {
-    scale[c] = bit_cast<float>((127 + kFraction - top[c]) << 23);
-    sum[c] = static_cast<std::int32_t>(accumulator[c] * scale[c]);
-  }
-  for (int k = 0; k < 32; ++k) {
-    for (int c = 0; c < kWgmmaColumns; ++c) {
-      sum[c] += static_cast<std::int32_t>(a.value[k] * b.value[k][c] * scale[c]);
-    }
-  }
-  for (int c = 0; c < kWgmmaColumns; ++c) accumulator[c] = tensor_core_result<kSm90Wgmma>(sum[c], top[c]);
-}
-
-void wgmma_chain(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result) {
-  std::fill_n(result, kWgmmaColumns, 0.0f);
-  for (std::int64_t step = 0; step < steps; ++step) wgmma_step(a[step], b[step], result);
-}
-
 void outer(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
            std::int64_t ldc) {
   for (int i = 0; i < kOuterRows; ++i) {
@@ -129,17 +91,9 @@ std::atomic<const Kernels*>& chosen() {
 
 }  // namespace
 
-float wgmma_value(e4m3 code) { return static_cast<float>(e4m3_fixed(code)) * 0x1p-9f; }
-
-std::int8_t wgmma_exponent(e4m3 code) {
-  const E4m3Parts p = parts(code);
-  return p.significand == 0 ? kZeroExponent : static_cast<std::int8_t>(p.exponent);
-}
-
 const Kernels& portable_kernels() {
-  static constexpr Kernels table{
-      "portable", decode_array<e4m3>, decode_array<bf16>,         has_nan, dot<e4m3>, dot<bf16>, tile,
-      wgmma_pack, wgmma_chain,        portable_attention_weights, outer};
+  static const Kernels table{"portable", decode_array<e4m3>, decode_array<bf16>,         has_nan, dot<e4m3>, dot<bf16>,
+                             tile,       &portable_chains(), portable_attention_weights, outer};
   return table;
 }
 

@@ -20,25 +20,10 @@ inline constexpr int kE4m3Exponent = -8;
 /// The tile of the blocked float64 products, and what rows of its operands are padded to.
 inline constexpr int kTileRows = 4, kTileColumns = 3, kPadding = 4;
 
-/// One step of 32 of a tensor-core chain, prepared: decoded values, and exponents of the codes before normalisation; a
-/// zero has kZeroExponent, which no sum of exponents of non-zero codes comes near.
-inline constexpr std::int8_t kZeroExponent = -64;
-inline constexpr int kWgmmaColumns = 8;
-struct alignas(32) WgmmaRow {  // of a
-  float value[32];
-  std::int8_t exponent[32];
-};
-struct alignas(32) WgmmaTile {  // of 8 rows of b
-  float value[32][kWgmmaColumns];
-  std::int8_t exponent[8][kWgmmaColumns][4];  // [k / 4][column][k % 4]
-};
-
 /// The tile of the products of attention weights with values.
 inline constexpr int kOuterRows = 4, kOuterColumns = 12;
 
-/// What one code contributes to them; NaN codes give some finite number.
-float wgmma_value(e4m3 code);
-std::int8_t wgmma_exponent(e4m3 code);
+struct ChainKernels;  // chain_kernels.h
 
 struct Kernels {
   std::string_view name;
@@ -52,10 +37,8 @@ struct Kernels {
   /// c[i][j] += a[i] . b[j] for a tile of kTileRows x kTileColumns; k is a multiple of kPadding.
   void (*tile)(const double* a, std::int64_t lda, const double* b, std::int64_t ldb, std::int64_t k, double* c,
                std::int64_t ldc);
-  /// Prepares 32 codes of each of 8 rows of b.
-  void (*wgmma_pack)(const e4m3* const* rows, WgmmaTile* tile);
-  /// One chain over `steps` steps of 32 from +0, for one row of a and 8 rows of b.
-  void (*wgmma_chain)(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result);
+  /// Tensor-core chains.
+  const ChainKernels* chains;
   /// Attention weights (fp8ref/attention.h) of n keys for float64 dots that are within error * bounds[j] / 2. Returns
   /// false if some weight is not proven; its exponent is NaN then.
   bool (*attention_weights)(const double* dots, double error, const double* bounds, float c, std::int64_t n,

@@ -1,27 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels for AVX2 with FMA and F16C. Functions carry the target attribute one by one: no inline function of a
-// shared header is compiled for AVX2, so none can leak into code that runs elsewhere.
+// The kernels for AVX2 with FMA and F16C.
+#include "avx2.h"
 #include "kernels.h"
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#include <immintrin.h>
-
+#ifdef FP8REF_HAS_AVX2
 #include <cstring>
 
-#include "fp8ref/scaled_mm.h"
-
-#define FP8REF_AVX2 __attribute__((target("avx2,fma,f16c")))
+#include "chain_kernels.h"
 
 namespace fp8ref::cpu {
 namespace {
-
-/// 16 codes as fp16: bits s0eeeemmm0000000, the value times 2^-8.
-FP8REF_AVX2 inline __m256i halves_of(__m128i codes) {
-  const __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
-  return _mm256_and_si256(shifted, _mm256_set1_epi16(static_cast<short>(0xBFFF)));  // one copy of the sign is enough
-}
-
-FP8REF_AVX2 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 
 FP8REF_AVX2 inline __m256d low_doubles(__m256 x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 FP8REF_AVX2 inline __m256d high_doubles(__m256 x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
@@ -138,103 +126,13 @@ FP8REF_AVX2 void tile(const double* a, std::int64_t lda, const double* b, std::i
   add_column(c + 2, ldc, sums_of(s02, s12, s22, s32));
 }
 
-// ---- tensor-core chains ---------------------------------------------------------------------------------------------
-/// Transposes 8 rows of 8 pairs of codes: out[p] is pair p of the 8 rows.
-FP8REF_AVX2 inline void transpose_pairs(const __m128i* rows, __m128i* out) {
-  __m128i x[8], y[8];
-  for (int i = 0; i < 4; ++i) {
-    x[2 * i] = _mm_unpacklo_epi16(rows[i], rows[i + 4]);
-    x[2 * i + 1] = _mm_unpackhi_epi16(rows[i], rows[i + 4]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    y[2 * i] = _mm_unpacklo_epi16(x[i], x[i + 4]);
-    y[2 * i + 1] = _mm_unpackhi_epi16(x[i], x[i + 4]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    out[2 * i] = _mm_unpacklo_epi16(y[i], y[i + 4]);
-    out[2 * i + 1] = _mm_unpackhi_epi16(y[i], y[i + 4]);
-  }
-}
-
-/// Exponents of 16 codes, kZeroExponent for zeros.
-FP8REF_AVX2 inline __m128i exponents(__m128i codes) {
-  const __m128i field = _mm_and_si128(_mm_srli_epi16(codes, 3), _mm_set1_epi8(15));
-  const __m128i exponent = _mm_sub_epi8(_mm_max_epu8(field, _mm_set1_epi8(1)), _mm_set1_epi8(7));
-  const __m128i magnitude = _mm_and_si128(codes, _mm_set1_epi8(0x7F));
-  return _mm_blendv_epi8(exponent, _mm_set1_epi8(kZeroExponent), _mm_cmpeq_epi8(magnitude, _mm_setzero_si128()));
-}
-
-FP8REF_AVX2 void wgmma_pack(const e4m3* const* rows, WgmmaTile* tile) {
-  const __m128i by_k = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-  const __m256 unscale = _mm256_set1_ps(0x1p8f);
-  for (int half = 0; half < 2; ++half) {
-    __m128i row[kWgmmaColumns], pair[8], exponent[8];
-    for (int i = 0; i < kWgmmaColumns; ++i) row[i] = load16(rows[i] + 16 * half);
-    transpose_pairs(row, pair);
-    for (int i = 0; i < 8; ++i) {
-      const __m256i halves = halves_of(_mm_shuffle_epi8(pair[i], by_k));
-      float (*value)[kWgmmaColumns] = tile->value + 16 * half + 2 * i;
-      _mm256_store_ps(value[0], _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), unscale));
-      _mm256_store_ps(value[1], _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)), unscale));
-      exponent[i] = exponents(pair[i]);
-    }
-    for (int i = 0; i < 4; ++i) {
-      const __m128i low = _mm_unpacklo_epi16(exponent[2 * i], exponent[2 * i + 1]);
-      const __m128i high = _mm_unpackhi_epi16(exponent[2 * i], exponent[2 * i + 1]);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(tile->exponent[4 * half + i]), _mm256_set_m128i(high, low));
-    }
-  }
-}
-
-/// One step for 8 columns [MM-TFDPA]: the cut of a product is that of its float value, scaled, to an integer. The
-/// accumulator of a chain from +0 is +0 or at least 2^-25 in magnitude, for so is every sum that a step can leave:
-/// neither subnormal numbers nor overflow occur.
-FP8REF_AVX2 inline __m256 wgmma_step(const WgmmaRow& a, const WgmmaTile& b, __m256 accumulator) {
-  static_assert(kSm90Wgmma.fraction_bits == 13 && kSm90Wgmma.significant_bits == 14);
-  __m256i top = _mm256_set1_epi8(2 * kZeroExponent);
-  for (int i = 0; i < 8; ++i) {
-    const __m256i exponent = _mm256_load_si256(reinterpret_cast<const __m256i*>(b.exponent[i]));
-    std::int32_t four;
-    std::memcpy(&four, a.exponent + 4 * i, sizeof(four));
-    top = _mm256_max_epi8(top, _mm256_add_epi8(exponent, _mm256_set1_epi32(four)));
-  }
-  top = _mm256_max_epi8(top, _mm256_srli_epi32(top, 16));
-  top = _mm256_max_epi8(top, _mm256_srli_epi32(top, 8));
-  top = _mm256_srai_epi32(_mm256_slli_epi32(top, 24), 24);
-  const __m256i field =
-      _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(accumulator), 23), _mm256_set1_epi32(255));
-  top = _mm256_max_epi32(top, _mm256_sub_epi32(field, _mm256_set1_epi32(127)));
-  top = _mm256_max_epi32(top, _mm256_set1_epi32(kZeroExponent));
-
-  const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_sub_epi32(_mm256_set1_epi32(127 + 13), top), 23));
-  __m256i sum = _mm256_cvttps_epi32(_mm256_mul_ps(accumulator, scale)), other = _mm256_setzero_si256();
-  for (int k = 0; k < 32; k += 2) {
-    const __m256 x = _mm256_mul_ps(_mm256_set1_ps(a.value[k]), _mm256_load_ps(b.value[k]));
-    const __m256 y = _mm256_mul_ps(_mm256_set1_ps(a.value[k + 1]), _mm256_load_ps(b.value[k + 1]));
-    sum = _mm256_add_epi32(sum, _mm256_cvttps_epi32(_mm256_mul_ps(x, scale)));
-    other = _mm256_add_epi32(other, _mm256_cvttps_epi32(_mm256_mul_ps(y, scale)));
-  }
-  // |sum| < 2^20 is exact in fp32; clearing 10 bits leaves 14, toward zero.
-  const __m256 total = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, other));
-  const __m256 cut = _mm256_and_ps(total, _mm256_castsi256_ps(_mm256_set1_epi32(~0x3FF)));
-  return _mm256_mul_ps(cut,
-                       _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(top, _mm256_set1_epi32(127 - 13)), 23)));
-}
-
-FP8REF_AVX2 void wgmma_chain(const WgmmaRow* a, const WgmmaTile* b, std::int64_t steps, float* result) {
-  __m256 accumulator = _mm256_setzero_ps();
-  for (std::int64_t i = 0; i < steps; ++i) accumulator = wgmma_step(a[i], b[i], accumulator);
-  _mm256_storeu_ps(result, accumulator);
-}
-
-constexpr Kernels kTable{"avx2",     decode<e4m3>, decode<bf16>,           has_nan,   dot<e4m3>, dot<bf16>, tile,
-                         wgmma_pack, wgmma_chain,  avx2_attention_weights, avx2_outer};
-
 }  // namespace
 
 const Kernels* avx2_kernels() {
   const bool usable = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  return usable ? &kTable : nullptr;
+  static const Kernels table{"avx2", decode<e4m3>,   decode<bf16>,           has_nan,   dot<e4m3>, dot<bf16>,
+                             tile,   &avx2_chains(), avx2_attention_weights, avx2_outer};
+  return usable ? &table : nullptr;
 }
 
 }  // namespace fp8ref::cpu

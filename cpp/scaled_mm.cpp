@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // scaled_mm over arrays (spec/scaled_mm.md). `exact`: float64 sums, exact in any order over spans of K that are short
-// enough, spans added as integers. `sm90_wgmma`: chains of steps for 8 columns at a time.
+// enough, spans added as integers. Tensor cores: the chains of mma.cpp.
 #include "fp8ref/scaled_mm.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "dots.h"
+#include "chains.h"
 #include "fp8ref/cpu.h"
 #include "fpenv.h"
-#include "output.h"
+#include "scaled_mm.h"
 
 namespace fp8ref::cpu {
 namespace {
@@ -18,28 +18,29 @@ namespace {
 constexpr std::int64_t kSpan = 171196;
 static_assert(kSpan * (448LL << 9) * (448LL << 9) <= 1LL << 53);
 
-constexpr double kDecodedScale = 0x1p16;        // undoes 2^kE4m3Exponent of both operands
-constexpr double kIntegerScale = 0x1p34;        // from decoded products to integers (units of 2^-18)
-constexpr std::int64_t kWorkPerTask = 1 << 15;  // multiply-adds
-static_assert(kE4m3Exponent == -8);
+constexpr double kIntegerScale = kDecodedScale * 0x1p18;  // from decoded products to integers
 
-std::vector<std::uint8_t> nan_rows(const e4m3* codes, std::int64_t rows, std::int64_t k) {
-  std::vector<std::uint8_t> flags(static_cast<std::size_t>(rows));
-  parallel_for(rows, 8 * kWorkPerTask / (k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) flags[static_cast<std::size_t>(i)] = kernels().has_nan(codes + i * k, k);
-  });
-  return flags;
+template <Epilogue epilogue>
+void scale_row(float a_scale, const float* b_scale, const float* bias, std::int64_t columns, float* values) {
+  for (std::int64_t c = 0; c < columns; ++c) {
+    values[c] = scaled_mm_epilogue(values[c], a_scale, b_scale[c], bias == nullptr ? nullptr : bias + c, epilogue);
+  }
 }
 
-/// Epilogue and output rounding for accumulators of row i, columns j and on; overwrites them.
+/// Epilogue and output rounding for accumulators of row i, columns j and on, at most kBlockColumns; overwrites them.
 void finish_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* accumulators) {
-  const float a_scale = args.a_scale.data[i * args.a_scale.stride];
-  for (std::int64_t c = 0; c < columns; ++c) {
-    const float b_scale = args.b_scale.data[(j + c) * args.b_scale.stride];
-    const float* bias = args.bias == nullptr ? nullptr : args.bias + j + c;
-    accumulators[c] = scaled_mm_epilogue(accumulators[c], a_scale, b_scale, bias);
+  const float a_scale = *args.a_scale.of_row(i);
+  const float* bias = args.bias == nullptr ? nullptr : args.bias + j;
+  float b_scale[kBlockColumns];
+  for (std::int64_t c = 0; c < columns; ++c) b_scale[c] = args.b_scale.data[(j + c) * args.b_scale.stride];
+  if (args.epilogue == Epilogue::a_b) {
+    scale_row<Epilogue::a_b>(a_scale, b_scale, bias, columns, accumulators);
+  } else if (args.epilogue == Epilogue::b_a) {
+    scale_row<Epilogue::b_a>(a_scale, b_scale, bias, columns, accumulators);
+  } else {
+    scale_row<Epilogue::ab>(a_scale, b_scale, bias, columns, accumulators);
   }
-  store(accumulators, columns, args.out_dtype, args.out, i * args.n + j);
+  store_row(args, i, j, columns, accumulators);
 }
 
 /// One row of a: codes of b are decoded in registers, each used once.
@@ -68,11 +69,13 @@ template <class Accumulator>
 void finish_block(const ScaledMmArgs& args, const DotBlock& block, const std::vector<std::uint8_t>& a_nan,
                   const std::vector<std::uint8_t>& b_nan, const Accumulator& accumulator) {
   float accumulators[kBlockColumns];
+  const std::uint8_t *rows = a_nan.data() + block.row, *columns = b_nan.data() + block.column;
+  const bool any = std::find(rows, rows + block.rows, 1) != rows + block.rows ||
+                   std::find(columns, columns + block.columns, 1) != columns + block.columns;
   for (std::int64_t i = 0; i < block.rows; ++i) {
-    const bool row_nan = a_nan[static_cast<std::size_t>(block.row + i)] != 0;
-    for (std::int64_t j = 0; j < block.columns; ++j) {
-      const bool nan = row_nan || b_nan[static_cast<std::size_t>(block.column + j)] != 0;
-      accumulators[j] = nan ? bit_cast<float>(kNan32) : accumulator(i, j);
+    for (std::int64_t j = 0; j < block.columns; ++j) accumulators[j] = accumulator(i, j);
+    for (std::int64_t j = 0; any && j < block.columns; ++j) {
+      if ((rows[i] | columns[j]) != 0) accumulators[j] = bit_cast<float>(kNan32);
     }
     finish_row(args, block.row + i, block.column, block.columns, accumulators);
   }
@@ -85,7 +88,7 @@ void exact_spans(const ScaledMmArgs& args, const std::vector<std::uint8_t>& a_na
   for (std::int64_t first = 0; first < args.k; first += kSpan) {
     const std::int64_t depth = std::min(kSpan, args.k - first);
     const bool last = first + depth == args.k;
-    dot_blocks(args.a, args.b, args.m, args.n, args.k, first, depth, kernels().decode_e4m3, [&](const DotBlock& block) {
+    dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {first, depth, depth}, [&](const DotBlock& block, auto) {
       auto total = [&](std::int64_t i, std::int64_t j) -> Wide<2>& {
         return totals[static_cast<std::size_t>((block.row + i) * args.n + block.column + j)];
       };
@@ -97,7 +100,7 @@ void exact_spans(const ScaledMmArgs& args, const std::vector<std::uint8_t>& a_na
       }
       if (last) {
         finish_block(args, block, a_nan, b_nan,
-                     [&](std::int64_t i, std::int64_t j) { return wide_rn32(total(i, j), -18); });
+                     [&](std::int64_t i, std::int64_t j) { return wide_rn32(total(i, j), kProductUnit); });
       }
     });
   }
@@ -108,86 +111,72 @@ void exact(const ScaledMmArgs& args) {
   if (args.m == 1 && args.k <= kSpan) return exact_single_row(args, a_nan[0] != 0);
   const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
   if (args.k > kSpan) return exact_spans(args, a_nan, b_nan);
-  dot_blocks(args.a, args.b, args.m, args.n, args.k, 0, args.k, kernels().decode_e4m3, [&](const DotBlock& block) {
+  dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {0, args.k, args.k}, [&](const DotBlock& block, auto) {
     finish_block(args, block, a_nan, b_nan, [&](std::int64_t i, std::int64_t j) {
       return static_cast<float>(block.dots[i * kBlockColumns + j] * kDecodedScale + 0.0);
     });
   });
 }
 
-/// A row of a as steps; codes beyond k count as 0.
-void pack_row(const e4m3* codes, std::int64_t k, WgmmaRow* steps) {
-  for (std::int64_t p = 0; p < round_up(k, 32); ++p) {
-    const e4m3 code = p < k ? codes[p] : e4m3{0};
-    steps[p / 32].value[p % 32] = wgmma_value(code);
-    steps[p / 32].exponent[p % 32] = wgmma_exponent(code);
-  }
+MmaArgs chain_arguments(const ScaledMmArgs& args) {
+  return {args.a, args.b,  Operand::e4m3,   Operand::e4m3,     args.m, args.n,
+          args.k, nullptr, args.accumulate, OutDtype::float32, nullptr};
 }
 
-/// Rows column .. column + 7 of b as steps; rows beyond n and codes beyond k count as 0.
-void pack_columns(const ScaledMmArgs& args, std::int64_t column, WgmmaTile* steps) {
-  static constexpr e4m3 kZeros[32] = {};
-  e4m3 tails[kWgmmaColumns][32];
-  for (std::int64_t p = 0; p < args.k; p += 32) {
-    const e4m3* rows[kWgmmaColumns];
-    for (int c = 0; c < kWgmmaColumns; ++c) {
-      const e4m3* row = args.b + (column + c) * args.k + p;
-      if (column + c >= args.n) {
-        rows[c] = kZeros;
-      } else if (args.k - p >= 32) {
-        rows[c] = row;
-      } else {
-        std::fill_n(std::copy_n(row, args.k - p, tails[c]), 32 - (args.k - p), e4m3{0});
-        rows[c] = tails[c];
-      }
-    }
-    kernels().wgmma_pack(rows, steps + p / 32);
-  }
-}
-
-void sm90_wgmma(const ScaledMmArgs& args) {
-  const std::vector<std::uint8_t> a_nan = nan_rows(args.a, args.m, args.k);
-  const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
-  const std::int64_t steps = (args.k + 31) / 32;
-  Buffer<WgmmaRow> storage;
-  WgmmaRow* a = storage.get(static_cast<std::size_t>(args.m * steps));
-  parallel_for(args.m, kWorkPerTask / (args.k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) pack_row(args.a + i * args.k, args.k, a + i * steps);
+void tensor_core_values(const ScaledMmArgs& args) {
+  chain_tiles(chain_arguments(args), [&](const ChainTile& tile) {
+    float accumulators[kChainColumns];
+    accumulate_tile(tile, args.k, args.accumulate, args.split_k, accumulators);
+    finish_row(args, tile.row, tile.column, tile.columns, accumulators);
   });
-  const std::int64_t column_tiles = (args.n + kWgmmaColumns - 1) / kWgmmaColumns;
-  const std::int64_t work = args.m * args.k * kWgmmaColumns;
-  parallel_for(column_tiles, kWorkPerTask / (work + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    thread_local Buffer<WgmmaTile> tile_storage;
-    WgmmaTile* b = tile_storage.get(static_cast<std::size_t>(steps));
-    for (std::int64_t tile = begin; tile < end; ++tile) {
-      const std::int64_t j = tile * kWgmmaColumns;
-      pack_columns(args, j, b);
-      for (std::int64_t i = 0; i < args.m; ++i) {
-        float accumulators[kWgmmaColumns];
-        kernels().wgmma_chain(a + i * steps, b, steps, accumulators);
-        const std::int64_t columns = std::min<std::int64_t>(kWgmmaColumns, args.n - j);
-        for (std::int64_t c = 0; c < columns; ++c) {
-          if ((a_nan[static_cast<std::size_t>(i)] | b_nan[static_cast<std::size_t>(j + c)]) != 0) {
-            accumulators[c] = bit_cast<float>(kNan32);
-          }
-        }
-        finish_row(args, i, j, columns, accumulators);
-      }
+}
+
+void tensor_core_blocks(const ScaledMmArgs& args) {
+  chain_tiles(chain_arguments(args), [&](const ChainTile& tile) {
+    float sums[kChainColumns] = {};
+    for (std::int64_t p = 0; p < args.k; p += kScaleBlock) {
+      float dots[kChainColumns] = {};
+      tile.run(p, std::min(p + kScaleBlock, args.k), dots);
+      add_block_row(args, tile.row, tile.column, tile.columns, p / kScaleBlock, dots, sums);
     }
+    finish_block_row(args, tile.row, tile.column, tile.columns, sums);
   });
 }
 
 }  // namespace
 
+std::vector<std::uint8_t> nan_rows(const e4m3* codes, std::int64_t rows, std::int64_t k) {
+  std::vector<std::uint8_t> flags(static_cast<std::size_t>(rows));
+  parallel_for(rows, 8 * kWorkPerTask / (k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) flags[static_cast<std::size_t>(i)] = kernels().has_nan(codes + i * k, k);
+  });
+  return flags;
+}
+
+void add_block_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, std::int64_t block,
+                   const float* dots, float* sums) {
+  const float a_scale = args.a_scale.of_row(i)[block];
+  for (std::int64_t c = 0; c < columns; ++c) {
+    sums[c] = add_block(dots[c], a_scale, args.b_scale.of_row(j + c)[block], sums[c], args.epilogue);
+  }
+}
+
+void finish_block_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* sums) {
+  for (std::int64_t c = 0; c < columns; ++c) {
+    sums[c] = add_bias(sums[c], args.bias == nullptr ? nullptr : args.bias + j + c);
+  }
+  store_row(args, i, j, columns, sums);
+}
+
 void scaled_mm(const ScaledMmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   const FpEnv env;
-  switch (args.accumulate) {
-    case Accumulate::exact:
-      return exact(args);
-    case Accumulate::sm90_wgmma:
-      return sm90_wgmma(args);
-  }
+  const bool exactly = args.accumulate == Accumulate::exact;
+  if (args.scales == Scales::values) return exactly ? exact(args) : tensor_core_values(args);
+  const bool ordered =
+      args.epilogue == Epilogue::deepgemm || args.epilogue == Epilogue::triton || args.epilogue == Epilogue::triton_ba;
+  if (!ordered) return exact_blocks(args);
+  return exactly ? exact_dots_of_blocks(args) : tensor_core_blocks(args);
 }
 
 }  // namespace fp8ref::cpu

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "fp8ref/e4m3.h"
+#include "fp8ref/grouped_mm.h"
 #include "fp8ref/linear.h"
 #include "fp8ref/mse.h"
 #include "fp8ref/quantize.h"
@@ -43,6 +44,21 @@ __global__ void scaled_mm_scalar(const e4m3* a, const e4m3* b, std::int64_t m, s
   const float value = scaled_mm_element(a + i * k, b + j * k, k, a_scale[i * a_stride], b_scale[j * b_stride],
                                         bias == nullptr ? nullptr : bias + j, accumulate);
   store(value, out + index);
+}
+
+/// One row of grouped_mm per thread and column, with scales of blocks: (rows, blocks) and (experts, n, blocks).
+__global__ void grouped_mm_scalar(const e4m3* a, const e4m3* b, std::int64_t rows, std::int64_t experts, std::int64_t n,
+                                  std::int64_t k, const float* a_scale, const float* b_scale,
+                                  const std::int64_t* offsets, const float* bias, Epilogue epilogue, e4m3* out) {
+  const std::int64_t index = thread_index();
+  if (index >= rows * n) return;
+  const std::int64_t i = index / n, blocks = (k + kScaleBlock - 1) / kScaleBlock;
+  const std::int64_t expert = expert_of_row(offsets, experts, i);
+  if (expert < 0) return;
+  const std::int64_t j = expert * n + index % n;
+  const float value = scaled_mm_block_element(a + i * k, b + j * k, k, a_scale + i * blocks, b_scale + j * blocks,
+                                              bias + j, Accumulate::exact, epilogue);
+  out[index] = encode(value, Overflow::saturate);
 }
 
 __global__ void linear_scalar(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k,

@@ -24,7 +24,9 @@ from .backends import Backend, backend
 from .golden._rules import rules
 from .golden.attention import attention
 from .golden.e4m3 import decode, encode
+from .golden.grouped_mm import grouped_mm
 from .golden.linear import linear
+from .golden.mma import mma
 from .golden.quantize import dequantize, quantize
 from .golden.residual import residual
 from .golden.rmsnorm import rmsnorm
@@ -47,8 +49,10 @@ __all__ = [
     "dequantize",
     "encode",
     "errors",
+    "grouped_mm",
     "linear",
     "load",
+    "mma",
     "quantize",
     "residual",
     "rmsnorm",

@@ -13,6 +13,8 @@ from everywhere import assert_everywhere
 
 ACCUMULATORS = ("exact", "sm90_wgmma")
 OUT_DTYPES = ("float32", "bfloat16", "float16")
+EXACT_ORDERS, BLOCK_ORDERS = ("a_b", "b_a", "ab"), ("deepgemm", "triton", "triton_ba")
+E4M3_OUT = {"out_dtype": "float8_e4m3fn", "out_scale": np.float32(0.37)}
 # One row, less than a tile, tails in every direction, several blocks, more than one block of K.
 SHAPES = [(1, 1, 1), (1, 100, 576), (1, 7, 33), (2, 3, 31), (5, 10, 64), (4, 97, 100), (131, 200, 72), (9, 30, 1001)]
 
@@ -83,6 +85,76 @@ def test_anything(accumulate, data, shape, out_dtype):
     b_scale = from_bits(rng.integers(0, 2**15, (n, 1)), BF16)
     bias = data.draw(st.sampled_from([None, from_bits(rng.integers(0, 2**32, n), np.float32)]))
     assert_everywhere("scaled_mm", a, b, a_scale, b_scale, bias, out_dtype, accumulate)
+
+
+@pytest.mark.parametrize("epilogue", EXACT_ORDERS)
+@given(seed=st.integers(0, 2**32), k=st.integers(0, 70), overflow=st.sampled_from(["saturate", "nan"]))
+def test_orders_and_e4m3(epilogue, seed, k, overflow):
+    """Every order of the scales into every output type, with multipliers of E4M3 that are any number."""
+    rng = np.random.default_rng(seed)
+    a, b = random_codes(rng, (3, k)), random_codes(rng, (5, k))
+    scales = from_bits(rng.integers(0, 2**31, (3, 1)), np.float32), random_scale(rng, 5)
+    for bias in (None, from_bits(rng.integers(0, 2**32, 5), np.float32)):
+        assert_everywhere("scaled_mm", a, b, *scales, bias, "float32", epilogue=epilogue)
+        assert_everywhere("scaled_mm", a, b, *scales, bias, epilogue=epilogue, overflow=overflow, **E4M3_OUT)
+    wild = E4M3_OUT | {"out_scale": from_bits(rng.integers(0, 2**31, ()), np.float32), "overflow": overflow}
+    assert_everywhere("scaled_mm", a, b, *scales, epilogue=epilogue, **wild)
+
+
+@pytest.mark.parametrize("columns", [1, 128], ids="{} columns a scale".format)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 200, 700), (2, 130, 129), (7, 97, 384), (130, 5, 1001)], ids=str)
+def test_blocks(shape, columns):
+    """Scales of full fractions, of powers of two (where ties are), and scales that make sums cancel."""
+    m, n, k = shape
+    rng = np.random.default_rng(9)
+    a, b = random_codes(rng, (m, k)), random_codes(rng, (n, k))
+    bias = rng.standard_normal(n).astype(np.float32)
+    sizes = (m, -(-k // 128)), (-(-n // columns), -(-k // 128))
+    full = [np.exp2(rng.uniform(-12, 2, size)).astype(np.float32) for size in sizes]
+    powers = [np.exp2(rng.integers(-3, 3, size)).astype(np.float32) for size in sizes]
+    far = [from_bits(rng.integers(0, 0x7F800000, size), np.float32) for size in sizes]
+    for scales in (full, powers, far):
+        for out_dtype in OUT_DTYPES:
+            assert_everywhere("scaled_mm", a, b, *scales, None, out_dtype)
+        assert_everywhere("scaled_mm", a, b, *scales, bias, "float32")
+        assert_everywhere("scaled_mm", a, b, *scales, bias, overflow="nan", **E4M3_OUT)
+    for epilogue in BLOCK_ORDERS if k > 128 else ():
+        for accumulate in ACCUMULATORS:
+            assert_everywhere("scaled_mm", a, b, *full, bias, "float32", accumulate, epilogue)
+            assert_everywhere("scaled_mm", a, b, *far, None, "bfloat16", accumulate, epilogue)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_blocks_that_cancel(m):
+    """Equal blocks of both signs: all that is left is the last block, or a bias, or nothing."""
+    rng = np.random.default_rng(10)
+    block, last = random_codes(rng, (m, 128)), random_codes(rng, (m, 2), 0x04)
+    a = np.concatenate([block, block, last], axis=1)
+    half, tail = random_codes(rng, (40, 128)), random_codes(rng, (40, 2), 0x04)
+    b = np.concatenate([half, half ^ 0x80, tail], axis=1)
+    b[::3, 256:] = 0
+    scales = [np.tile(from_bits(rng.integers(0, 0x7F800000, (rows, 1)), np.float32), (1, 3)) for rows in (m, 40)]
+    scales[0][:, 2], scales[1][:, 2] = 2.0**-149, 1 + 2.0**-23
+    for bias in (None, np.full(40, 2.0**-149, np.float32), np.full(40, -0.0, np.float32)):
+        for out_dtype in OUT_DTYPES:
+            assert_everywhere("scaled_mm", a, b, *scales, bias, out_dtype)
+
+
+@pytest.mark.parametrize("epilogue", ["a_b", *BLOCK_ORDERS])
+@given(seed=st.integers(0, 2**32), shape=st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(129, 300)))
+def test_blocks_of_anything(epilogue, seed, shape):
+    """Any codes and scales: NaN, infinite, zero and subnormal ones, which meet in every way."""
+    m, n, k = shape
+    rng = np.random.default_rng(seed)
+    a, b = (rng.integers(0, 256, (rows, k), np.uint8) for rows in (m, n))
+    if seed % 4:
+        a[(a & 0x7F) == 0x7F], b[(b & 0x7F) == 0x7F] = 0, 0x80
+    a[:, :128] = 0 if seed % 3 == 0 else a[:, :128]
+    values = from_bits([0, 0, 1, 0x3F800000, 0x3F812345, 0x7F7FFFFF, 0x7F800000, 0x7FC00000], np.float32)
+    scales = [rng.choice(values[: 8 - seed % 3], (rows, -(-k // 128))) for rows in (m, n)]
+    for bias in (None, from_bits(rng.integers(0, 2**32, n), np.float32), np.full(n, np.inf, np.float32)):
+        assert_everywhere("scaled_mm", a, b, *scales, bias, "float32", epilogue=epilogue)
+        assert_everywhere("scaled_mm", a, b, *scales, bias, epilogue=epilogue, overflow="nan", **E4M3_OUT)
 
 
 def test_beyond_one_span():

@@ -8,14 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 import fp8ref
-from conformance import defects_nn, defects_rules
+from conformance import defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
 from fp8ref.conformance.runner import compare, run_case
 
-assert defects_nn  # registers its defects
-assert defects_rules
+assert defects_mm and defects_mma and defects_nn and defects_rules  # they register their defects
 
 GOLDEN = fp8ref.backend("golden")
 _expected: dict[str, Outcome] = {}

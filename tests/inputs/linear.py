@@ -11,6 +11,7 @@ import numpy as np
 from bits import BF16, bf16, from_bits, pattern
 
 from .case import Case
+from .mma import WIDE_UNITS
 
 # Sums of these bf16 numbers. What each shows is in its name.
 _SUMS = {
@@ -113,7 +114,28 @@ def _specials() -> Iterator[Case]:
         yield Case(f"shape {m} {n} {k}", "linear", x=np.zeros((m, k), BF16), weight=np.zeros((n, k), BF16))
 
 
+def _units() -> Iterator[Case]:
+    """The same product by every tensor core: sums that each of them cuts elsewhere, and special values."""
+    rng = np.random.default_rng(24)
+    x, weight = (_random_bits(rng, (3, 50), (115, 140)) for _ in range(2))
+    special = x.copy()
+    special[0, 3], special[1, 20], special[2, 49] = np.inf, np.nan, -np.inf
+    bias = rng.standard_normal(3).astype(np.float32)
+    small = (rng.standard_normal((9, 16)) * 2.0**-22).astype(np.float32).astype(BF16)
+    small[:, :2], ones = bf16([1, -1]), bf16(np.ones((3, 16)))
+    for accumulate in WIDE_UNITS:
+        more = {"weight": weight, "accumulate": accumulate}
+        yield Case(f"by {accumulate}", "linear", x=x, **more)
+        yield Case(f"by {accumulate}, bias", "linear", x=x, bias=bias, **more)
+        yield Case(f"by {accumulate}, specials", "linear", x=special, **more)
+        # Ones that cancel, in the sum or against the bias: what is left are products of which each unit cut more.
+        yield Case(f"by {accumulate}, cancelling", "linear", x=small, weight=ones, accumulate=accumulate)
+        rest = {"x": small[:, 1:], "weight": ones[:, 1:], "bias": ones[:, 0], "accumulate": accumulate}
+        yield Case(f"by {accumulate}, cancelling bias", "linear", **rest)
+        yield Case(f"by {accumulate}, K=0", "linear", x=x[:, :0], weight=weight[:, :0], accumulate=accumulate)
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of linear."""
-    return [case for group in (_sums, _random, _ties, _biases, _specials) for case in group()]
+    return [case for group in (_sums, _random, _ties, _biases, _specials, _units) for case in group()]

@@ -12,9 +12,12 @@ import numpy as np
 from bits import BF16, E4M3, from_bits
 
 from .case import Case
+from .mma import FP8_UNITS
 from .probes import CODE_OF, MINUS_ZERO, NAN, grouping, probes
+from .scaled_blocks import block_cases
 
 ACCUMULATORS = ("exact", "sm90_wgmma")
+EVERY_ACCUMULATOR = (*ACCUMULATORS, "sm90_wgmma_promoted", *(x for x in FP8_UNITS if x != "sm90_wgmma"))
 OUT_DTYPES = ("float32", "bfloat16", "float16")
 ONE = np.float32(1)
 
@@ -80,8 +83,7 @@ def _long_rows() -> Iterator[Case]:
     least = CODE_OF[2.0**-9]
     a = [[least, *big, CODE_OF[64.0]], [0, *big, CODE_OF[64.0]], [least, *(big | signs), CODE_OF[1.0]]]
     b = [[least, *big, CODE_OF[32.0]], [least | 0x80, *big, CODE_OF[32.0]]]
-    for accumulate in ACCUMULATORS:
-        yield _raw(f"long rows, {accumulate}", codes(a), codes(b), accumulate)
+    yield _raw("long rows", codes(a), codes(b), "exact")
 
 
 def _cancelling() -> Iterator[Case]:
@@ -163,8 +165,21 @@ def _specials() -> Iterator[Case]:
         yield _raw(f"many NaN codes, {accumulate}", *nans, accumulate)
 
 
+def _tensor_cores() -> Iterator[Case]:
+    """Every accumulator, over several promotions and in parts of K. Two large products come first and cancel."""
+    rng = np.random.default_rng(16)
+    for k in (129, 300, 520):
+        a, b = codes(_random_codes(rng, (2, k))), codes(_random_codes(rng, (3, k)) & 0xB7)
+        a[0, :2], b[:, :2] = codes([CODE_OF[256.0], CODE_OF[-256.0]]), codes([CODE_OF[256.0]] * 2)
+        for accumulate in EVERY_ACCUMULATOR:
+            for split_k in (1, 2, 3):
+                more = {"a_scale": ONE, "b_scale": ONE, "out_dtype": "float32", "split_k": split_k}
+                name = f"{accumulate}, K={k}, split {split_k}"
+                yield Case(name, "scaled_mm", a=a, b=b, accumulate=accumulate, **more)
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of scaled_mm."""
-    groups = (_probes, _shapes, _cancelling, _random, _traps, _specials, _long_rows)
+    groups = (_shapes, _tensor_cores, _traps, block_cases, _random, _specials, _cancelling, _probes, _long_rows)
     return [case for group in groups for case in group()]

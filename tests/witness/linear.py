@@ -5,17 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import mma
 from .arithmetic import add, dot, via_fp32
-from .formats import BF16, Format, decode, encode
+from .formats import BF16, FP32, Format, decode, encode
 
 Rows = Sequence[Sequence[int]]
 
 
-def linear(x: Rows, weight: Rows, bias: Sequence[int] | None = None, bias_format: Format = BF16) -> list[list[int]]:
-    """RNbf(RN32(exact dot + bias)): x is (M, K), weight is (N, K), both bf16; the result is (M, N) bf16."""
+def linear(
+    x: Rows, weight: Rows, bias: Sequence[int] | None = None, bias_format: Format = BF16, accumulate: str = "exact"
+) -> list[list[int]]:
+    """RNbf(RN32(dot + bias)), the dot exact or a chain's: x (M, K) and weight (N, K) are bf16, and so is the result."""
 
     def element(row: Sequence[int], column: int) -> int:
-        value = dot(BF16, row, BF16, weight[column])
+        if accumulate == "exact":
+            value = dot(BF16, row, BF16, weight[column])
+        else:
+            value = decode(FP32, mma.chain(accumulate, row, BF16, weight[column], BF16))
         if bias is not None:
             value = add(value, decode(bias_format, bias[column]))
         return encode(BF16, via_fp32(value))

@@ -20,6 +20,7 @@ from ._round import widen
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 FLOATS = {np.dtype(t) for t in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SCALES = FLOATS - {np.dtype(np.float64)}
 MASKS = ("causal", "full")
@@ -109,19 +110,33 @@ def _widened(op: str, name: str, x: Any) -> Array:
     return np.asarray(value)
 
 
+def _power_of_two(x: Array) -> NDArray[np.float32]:
+    """Float32 values of E8M0 codes e: 2**(e - 127), of which e = 0 is subnormal, and NaN for e = 255. [MM-SCALES]"""
+    code = x.view(np.uint8).astype(np.uint32)
+    bits = np.where(code == 0, np.uint32(0x00400000), code << np.uint32(23))
+    return np.asarray(np.where(code == 255, np.uint32(0x7FC00000), bits), np.uint32).view(np.float32)
+
+
+def scale_values(op: str, name: str, scale: Any) -> NDArray[np.float32]:
+    """Scales of any shape as float32: float32, bfloat16, float16, E8M0; no sign bit may be set. [MM-SCALES]"""
+    array = _array(op, name, scale)
+    array = _power_of_two(array) if array.dtype == E8M0 else _widened(op, name, array)
+    if np.signbit(array).any():
+        raise fail(op, f"{name} must have its sign bit clear")
+    return array
+
+
 def scale_array(op: str, name: str, scale: Any, shapes: Iterable[tuple[int, ...]]) -> NDArray[np.float32]:
-    """A scale as float32 of shape () or of one of ``shapes``; its sign bit must be clear. [MM-SCALES]
+    """A scale as float32 of shape () or of one of ``shapes``. [MM-SCALES]
 
     One scale for all is a number or an array of shape (), (1,) or (1, 1).
     """
-    array, allowed = _widened(op, name, scale), tuple(dict.fromkeys(shapes))
+    array, allowed = scale_values(op, name, scale), tuple(dict.fromkeys(shapes))
     if array.shape in ((), (1,), (1, 1)):
         array = array.reshape(())
     elif array.shape not in allowed:
         wanted = " or ".join(["one value", *(f"shape {shape}" for shape in allowed)])
         raise fail(op, f"{name} must be {wanted}, got {describe(array)}")
-    if np.signbit(array).any():
-        raise fail(op, f"{name} must have its sign bit clear")
     return array
 
 

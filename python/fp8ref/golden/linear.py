@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, Array, bf16_array, bias_vector, fail
+from . import _tensor_core
+from ._args import BFLOAT16, Array, bf16_array, bias_vector, choice, fail
 from ._exact import (
     Rows,
     certify,
@@ -24,11 +25,13 @@ from ._exact import (
     two_sum,
 )
 from ._round import check_environment, round_to, widen
+from ._units import UNITS, units_of
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 OP = "linear"
+ACCUMULATORS = ("exact", *units_of("bf16", "float32"))
 OUTPUTS = 1 << 17  # outputs worked on at once, so that temporaries stay in cache
 WEIGHTS = 1 << 22  # weights prepared at once
 
@@ -37,6 +40,7 @@ WEIGHTS = 1 << 22  # weights prepared at once
 class Operand:
     """Weights kept for many calls of :func:`linear`: float64, with what the exactness test and certificate need."""
 
+    source: Array  # (N, K) bfloat16, as it was given
     rows: Rows  # (N, K); rows that hold NaN or Inf are zeros here
     special: NDArray[np.intp]  # the indices of those rows ...
     values: Float64  # ... and their true values
@@ -44,7 +48,7 @@ class Operand:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K)."""
-        n, k = self.rows.values.shape
+        n, k = self.source.shape
         return n, k
 
 
@@ -73,7 +77,7 @@ def _widened(x: Array) -> Operand:
     special = np.flatnonzero(~np.isfinite(values).all(axis=1))
     kept = values[special]
     values[special] = 0.0
-    return Operand(prepare(values), special, kept)
+    return Operand(x, prepare(values), special, kept)
 
 
 def _tail(sums: Float64, bias: Float32 | None) -> Array:
@@ -114,17 +118,19 @@ def _special(row: Float64, others: Float64, bias: Float32 | None) -> Array:
         return round_to(sums if bias is None else sums + bias, "bfloat16")
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Array:
-    """``x @ weight.T + bias`` in bfloat16, each output correctly rounded. [LINEAR-ROUND]
+def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> Array:
+    """``x @ weight.T + bias`` in bfloat16: each output correctly rounded, or as a tensor core has it. [LINEAR-ROUND]
 
     Args:
         x: (M, K) bfloat16.
         weight: (N, K) bfloat16, as ``nn.Linear`` stores it, or what :func:`operand` made of it.
         bias: (N,) bfloat16, float16 or float32, or None.
+        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``. [LINEAR-UNIT]
 
     Returns:
-        (M, N) bfloat16: the exact real ``sum_k x[m, k] * weight[n, k] + bias[n]``, rounded to float32 and that to
-        bfloat16. A zero sum is +0 [LINEAR-ZERO], [SUM-ZERO]; only the result can overflow [LINEAR-OVERFLOW].
+        (M, N) bfloat16: with ``exact`` the exact real ``sum_k x[m, k] * weight[n, k] + bias[n]``, rounded to float32
+        and that to bfloat16. A zero sum is +0 [LINEAR-ZERO], [SUM-ZERO]; only the result can overflow
+        [LINEAR-OVERFLOW].
 
     Raises:
         OpError: wrong dtypes or shapes.
@@ -136,19 +142,29 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Array:
         [[5.5]]
     """
     check_environment(OP)
-    left = _widened(bf16_array(OP, "x", x, 2))
+    choice(OP, "accumulate", accumulate, ACCUMULATORS)
+    array = bf16_array(OP, "x", x, 2)
     shape = weight.shape if isinstance(weight, Operand) else bf16_array(OP, "weight", weight, 2).shape
-    (m, k), n = left.shape, shape[0]
+    (m, k), n = array.shape, shape[0]
     if shape[1] != k:
-        raise fail(OP, f"x {left.shape} and weight {shape} must have the same K, as (M, K) and (N, K)")
+        raise fail(OP, f"x {array.shape} and weight {shape} must have the same K, as (M, K) and (N, K)")
     offset = bias_vector(OP, bias, n)
-    out = np.empty((m, n), BFLOAT16)
+    if accumulate != "exact":
+        return _by_unit(accumulate, array, weight.source if isinstance(weight, Operand) else weight, offset)
+    left, out = _widened(array), np.empty((m, n), BFLOAT16)
     step = n if isinstance(weight, Operand) else max(1, WEIGHTS // max(k, 1))
     for start in range(0, n, step or 1):
         part = slice(start, start + step)
         right = weight if isinstance(weight, Operand) else _widened(np.asarray(weight)[part])
         out[:, part] = _product(left, right, None if offset is None else offset[part])
     return out
+
+
+def _by_unit(accumulate: str, x: Array, weight: Any, bias: Float32 | None) -> Array:
+    """RNbf(RN32(acc + bias)) of the accumulators of a tensor core: one chain over K, from +0. [LINEAR-UNIT]"""
+    acc = _tensor_core.chain(UNITS[accumulate, "bf16", "float32"], x, np.asarray(weight))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return round_to(acc if bias is None else acc + bias, "bfloat16")
 
 
 def _product(x: Operand, weight: Operand, bias: Float32 | None) -> Array:

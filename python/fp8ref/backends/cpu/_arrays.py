@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+FLOAT8_E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 OUT_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": BFLOAT16, "float16": np.dtype(np.float16)}
 BITS: dict[np.dtype[Any], np.dtype[Any]] = {
     BFLOAT16: np.dtype(np.uint16),
     np.dtype(np.float16): np.dtype(np.uint16),
     FLOAT8: np.dtype(np.uint8),
+    FLOAT8_E5M2: np.dtype(np.uint8),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...golden._units import units_of
 from ._case import BF16_SPECIAL, Case
 from ._stream import BFLOAT16, FLOAT16, FLOAT32, Array, Stream
 
@@ -77,11 +78,31 @@ def _extremes() -> Iterator[tuple[str, Array, Array, Array | None]]:
     yield "random_bits", s.bits((16, 5)), s.bits((16, 5)), None
 
 
+def _units() -> Iterator[Case]:
+    """Products that each tensor core cuts elsewhere, with and without bias, and special values on the way."""
+    s = Stream("linear/units")
+    x, weight, bias = s.normal((6, 100)), s.spread((7, 100), -9, 3), s.normal((7,), FLOAT32, exponent=2)
+    special = s.pick(BF16_SPECIAL, (6, 100))
+    small, ones = s.normal((6, 100), exponent=-22), np.ones((7, 100), BFLOAT16)
+    small[:, :2] = _bf16([[1.0, -1.0]])
+    for accumulate in units_of("bf16", "float32"):
+        more = {"weight": weight, "accumulate": accumulate}
+        yield Case(f"unit/{accumulate}", "linear", {"x": x, "bias": None, **more})
+        yield Case(f"unit/{accumulate}/bias", "linear", {"x": x, "bias": bias, **more})
+        yield Case(f"unit/{accumulate}/special", "linear", {"x": special, "bias": bias, **more})
+        # Ones that cancel, in the sum or against the bias: what is left are products of which each unit cut more.
+        yield Case(f"unit/{accumulate}/cancel", "linear", {"x": small, "weight": ones, "accumulate": accumulate})
+        against = {"x": small[:, 1:], "weight": ones[:, 1:], "bias": ones[:, 0], "accumulate": accumulate}
+        yield Case(f"unit/{accumulate}/cancel_bias", "linear", against)
+    yield Case("error/accumulate", "linear", {"x": x, "weight": weight, "accumulate": "sm90_wgmma_promoted"})
+
+
 def cases(level: str) -> Iterator[Case]:
     """One call for each input; with bias where there is one."""
     for group in (_plain(level), _midpoints(), _cancellation(), _extremes()):
         for name, x, weight, bias in group:
             yield Case(name, "linear", {"x": x, "weight": weight, "bias": bias})
+    yield from _units()
     s = Stream("linear/error")
     yield Case("error/k_differs", "linear", {"x": s.normal((2, 3)), "weight": s.normal((2, 4))})
     yield Case("error/dtype", "linear", {"x": s.normal((2, 3), FLOAT32), "weight": s.normal((2, 3))})

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._operand import ACCUMULATORS
 from ._case import Case
+from ._scaled_blocks import block_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
 
-ACCUMULATE = ("exact", "sm90_wgmma")
+ACCUMULATE = ("exact", "sm90_wgmma")  # in every group; the other accumulators have one of their own
 OUT = ("float32", "bfloat16", "float16")
 ONE = np.float32(1)
 
@@ -123,7 +125,7 @@ def _errors() -> Iterator[Case]:
     yield Case("error/scale_shape", "scaled_mm", _mm(a, b, np.ones((2,), np.float32)))
     yield Case("error/bias_shape", "scaled_mm", _mm(a, b, bias=np.zeros((2,), np.float32)))
     yield Case("error/accumulate", "scaled_mm", _mm(a, b, accumulate="float32"))
-    yield Case("error/out_dtype", "scaled_mm", _mm(a, b, out_dtype="float8_e4m3fn"))
+    yield Case("error/out_dtype", "scaled_mm", _mm(a, b, out_dtype="float64"))
 
 
 def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -138,12 +140,36 @@ def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "longest_k", _mm(largest, np.concatenate([largest, s.codes((1, 400_000)).view(np.uint8)]))
 
 
+def _everywhere(group: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[Case]:
+    for name, arguments in group:
+        for accumulate in ACCUMULATE:
+            for out in OUT:
+                more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
+                yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+
+
+def _tensor_cores() -> Iterator[Case]:
+    """Every accumulator over several promotions, in parts of K, with tails; the plain one is everywhere else."""
+    for k in (40, 128, 300, 1100):
+        s = Stream(f"scaled_mm/tensor_cores/{k}")
+        a, b = s.code_bell((5, k)), s.codes((6, k))
+        # Large products that cancel at first: what is left of the small ones depends on where a chain begins anew.
+        a[1, :2], b[:, :2] = _values([[256.0, -256.0]]), _values([[256.0, 256.0]])
+        for accumulate in ACCUMULATORS:
+            for split_k in (1, 2, 3, 5):
+                more = {"accumulate": accumulate, "split_k": split_k, "out_dtype": "float32"}
+                yield Case(f"k{k}/{accumulate}/split_{split_k}", "scaled_mm", _mm(a, b, **more))
+    nan = a.view(np.uint8).copy()
+    nan[2, 1000], nan[4, 0] = 0x7F, 0xFF
+    for accumulate in ACCUMULATORS:
+        yield Case(f"nan/{accumulate}/split", "scaled_mm", _mm(nan, b, accumulate=accumulate, split_k=4))
+
+
 def cases(level: str) -> Iterator[Case]:
-    """Every input under both accumulators and all output types."""
-    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials(), _large(level)):
-        for name, arguments in group:
-            for accumulate in ACCUMULATE:
-                for out in OUT:
-                    more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
-                    yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+    """Every input under both accumulators and all wide output types; then block scales, orders and E4M3 output."""
+    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials()):
+        yield from _everywhere(group)
+    yield from _tensor_cores()
+    yield from block_cases()
+    yield from _everywhere(_large(level))
     yield from _errors()
