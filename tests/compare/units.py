@@ -50,7 +50,7 @@ def _chain(rows: Rows, k: np.ndarray, block: int, *parameters: int) -> np.ndarra
 
 
 def _add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """RN32(x + y) of float32 numbers that are less than 2**29 apart."""
+    """RN32(x + y)."""
     return (x.astype(np.float32) + y.astype(np.float32)).astype(np.float64)
 
 

@@ -25,10 +25,13 @@ def exponent(x: Float64) -> NDArray[np.int32]:
     return np.where(x == 0, NOTHING, np.frexp(x)[1] - 1)
 
 
-def half_unit(x: Float64, precision: int = 24, smallest: int = -126, limit: float = FLOAT32_LIMIT) -> Float64:
-    """How far rounding to nearest can move a number of magnitude at most x; infinite where it may overflow."""
+def half_unit(
+    x: Float64, grain: float = 0.0, precision: int = 24, smallest: int = -126, limit: float = FLOAT32_LIMIT
+) -> Float64:
+    """How far rounding to nearest can move a multiple of ``grain`` of magnitude at most x; infinite by overflow."""
     half = np.ldexp(1.0, np.maximum(exponent(x), smallest) - precision)
-    return np.where(x < limit, np.minimum(half, x), np.inf)
+    moved = np.where(2 * half > grain, np.minimum(half, x), 0.0)
+    return np.where(x < limit, moved, np.inf)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Sums:
     value: Float64
     absolute: Float64
     error: Float64
+    grain: float = 0.0  # the machine's numbers are multiples of it
 
     def size(self, slack: float) -> Float64:
         """At least the magnitude of the machine's result. ``slack``: of the float64 sum ``value``."""
@@ -96,18 +100,24 @@ def _step(unit: Unit, a: Side, b: Side, step: Indices, before: Sums, slack: floa
     value = before.value + left @ right.T
     absolute = (before.absolute + np.abs(left) @ np.abs(right).T) * (OUTWARD if slack else 1.0)
     finest = np.ldexp(1.0, np.maximum(top, -900) - unit.fraction_bits)
-    lost = _residues(a, b, step, cut) + np.where(some, np.minimum(finest, accumulator), 0.0)
+    kept = np.where(some & (finest > before.grain), np.minimum(finest, accumulator), 0.0)
+    lost = _residues(a, b, step, cut) + kept
     total = np.minimum(Sums(value, absolute, before.error + lost).size(slack), absolute)
     result = np.ldexp(1.0, np.maximum(exponent(total) - unit.result_bits + 1, unit.smallest))
-    narrowed = np.where(some, np.minimum(np.maximum(result - finest, 0.0), total), 0.0)
+    narrowed = np.where(some, np.minimum(np.maximum(result - np.maximum(finest, before.grain), 0.0), total), 0.0)
     error = (before.error + lost + narrowed) * OUTWARD
     error = np.where(absolute < 2.0**128, np.minimum(error, (np.abs(value) + absolute) * OUTWARD), np.inf)
-    return Sums(value, absolute, error)
+    return Sums(value, absolute, error, before.grain)
 
 
 def _zero(a: Side, b: Side) -> Sums:
     shape = (a.values.shape[0], b.values.shape[0])
-    return Sums(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+    return Sums(np.zeros(shape), np.zeros(shape), np.zeros(shape), _grain(a, b))
+
+
+def _grain(a: Side, b: Side) -> float:
+    """All products, and so what units keep of them, are multiples of this."""
+    return 2.0 ** (a.last_bit + b.last_bit)
 
 
 def added(parts: Iterable[Sums], slack: float) -> Sums | None:
@@ -119,7 +129,8 @@ def added(parts: Iterable[Sums], slack: float) -> Sums | None:
             continue
         value, absolute = total.value + part.value, total.absolute + part.absolute
         sum_ = Sums(value, absolute, (total.error + part.error) * OUTWARD)
-        total = Sums(value, absolute, (sum_.error + half_unit(sum_.size(slack))) * OUTWARD)
+        rounding = half_unit(sum_.size(slack), part.grain)
+        total = Sums(value, absolute, (sum_.error + rounding) * OUTWARD, part.grain)
     return total
 
 
@@ -135,7 +146,7 @@ def chains(unit: Unit | None, a: Side, b: Side, start: int, stop: int, split_k: 
     if unit is None:
         left, right = a.values[:, start:stop], b.values[:, start:stop]
         exact = Sums(left @ right.T, (np.abs(left) @ np.abs(right).T) * OUTWARD, np.zeros(()))
-        return Sums(exact.value, exact.absolute, half_unit(exact.size(slack)))
+        return Sums(exact.value, exact.absolute, half_unit(exact.size(slack), _grain(a, b)))
 
     def split(first: int, last: int) -> Sums:
         parts = (_chain(unit, a, b, steps, slack) for steps in unit.chains(start + first, start + last))
