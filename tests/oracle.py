@@ -17,6 +17,7 @@ from inputs.case import Case
 from witness import attention as _attention
 from witness import e4m3 as _e4m3
 from witness import formats
+from witness import grouped_mm as _grouped_mm
 from witness import linear as _linear
 from witness import llama as _llama
 from witness import quantize as _quantize
@@ -67,15 +68,49 @@ def scaled_mm(
     out_dtype: str = "bfloat16",
     accumulate: str = "exact",
     epilogue: str = "a_b",
+    split_k: int = 1,
+    out_scale: Any = None,
+    overflow: str | None = None,
 ) -> np.ndarray:
-    assert epilogue == "a_b"
-    row_scales, column_scales = (pattern(np.asarray(s, dtype=np.float32)).ravel().tolist() for s in (a_scale, b_scale))
+    assert split_k == 1
+    a_scales, b_scales = (pattern(np.asarray(s, dtype=np.float32)) for s in (a_scale, b_scale))
+    each = [s.size == 1 or s.shape == (len(x), 1) for s, x in ((a_scales, a), (b_scales, b))]
+    if all(each) and epilogue in ("a_b", "b_a", "ab"):
+        function, scales = _scaled_mm.scaled_mm, [s.ravel().tolist() for s in (a_scales, b_scales)]
+    else:
+        function, scales = _scaled_mm.block_scaled_mm, [s.tolist() for s in (a_scales, b_scales)]
     biases = None if bias is None else pattern(bias).tolist()
-    bias_format = formats.FP32 if bias is None else format_of(bias)
-    a_rows, b_rows = pattern(a).tolist(), pattern(b).tolist()
-    out = formats.FORMATS[out_dtype]
-    rows = _scaled_mm.scaled_mm(a_rows, b_rows, row_scales, column_scales, biases, bias_format, out, accumulate)
+    rest: list[Any] = [biases, formats.FP32 if bias is None else format_of(bias), formats.FORMATS[out_dtype]]
+    rest += [accumulate, epilogue]
+    if out_scale is not None:
+        rest += [formats.decode(formats.FP32, int(pattern(np.float32(out_scale)).ravel()[0])), overflow]
+    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest)
     return _array(rows, out_dtype, (len(a), len(b)))
+
+
+def grouped_mm(
+    a: np.ndarray,
+    b: np.ndarray,
+    a_scale: Any,
+    b_scale: Any,
+    offsets: Any,
+    bias: np.ndarray | None = None,
+    out_dtype: str = "bfloat16",
+    out: np.ndarray | None = None,
+    **policy: Any,
+) -> np.ndarray:
+    shape = (len(a), b.shape[1])
+
+    def product(row: int, expert: int) -> list[int]:
+        left, right = np.asarray(a_scale), np.asarray(b_scale)
+        left = left if left.size == 1 else left[row : row + 1]
+        right = right[expert] if right.ndim in (1, 3) and len(right) == len(b) else right
+        offset = None if bias is None else bias[expert]
+        return pattern(scaled_mm(a[row : row + 1], b[expert], left, right, offset, out_dtype, **policy))[0].tolist()
+
+    kept = np.zeros(shape, dtype=np.uint32) if out is None else pattern(out)
+    rows = _grouped_mm.grouped_mm(len(a), [int(x) for x in offsets], product, kept.tolist())
+    return _array(rows, out_dtype, shape)
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -149,7 +184,8 @@ def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _array(bits: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    return from_bits(bits, BF16 if dtype == "bfloat16" else dtype).reshape(shape)
+    kind = {"bfloat16": BF16, "float8_e4m3fn": E4M3}.get(dtype, dtype)
+    return from_bits(bits, kind).reshape(shape)
 
 
 @cache

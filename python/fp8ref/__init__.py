@@ -25,6 +25,7 @@ from . import errors
 from .backends import Backend, backend
 from .golden.attention import attention
 from .golden.e4m3 import decode, encode
+from .golden.grouped_mm import grouped_mm
 from .golden.linear import linear
 from .golden.quantize import dequantize, quantize
 from .golden.residual import residual
@@ -50,6 +51,7 @@ __all__ = [
     "dequantize",
     "encode",
     "errors",
+    "grouped_mm",
     "linear",
     "load",
     "quantize",

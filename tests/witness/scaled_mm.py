@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scaled FP8 product: the exact accumulator, the tensor core's, and the epilogue."""
+"""The scaled FP8 product: the exact accumulator, the tensor core's, the epilogues, and scales of blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 
-from .arithmetic import add, dot, multiply, via_fp32
+from .arithmetic import add, dot, multiply, total, via_fp32
 from .formats import E4M3, FP32, Format, Value, decode, decode_finite, dyadic, encode
 
 Rows = Sequence[Sequence[int]]
@@ -94,10 +94,25 @@ def accumulate(a: Sequence[int], b: Sequence[int], accumulator: str) -> Value:
     return decode(FP32, sm90_wgmma(a, b))
 
 
-def epilogue(acc: Value, a_scale: Value, b_scale: Value, bias: Value | None, out: Format) -> int:
-    """Epilogue a_b: RN_out(RN32(a_s * RN32(b_s * acc))); a bias joins the last product before its rounding."""
-    y = multiply(a_scale, via_fp32(multiply(b_scale, acc)))
-    return encode(out, via_fp32(y if bias is None else add(y, bias)))
+def scaled(acc: Value, a_scale: Value, b_scale: Value, bias: Value | None, order: str) -> Value:
+    """The accumulator scaled in the order of an epilogue; a bias joins the last product before its rounding."""
+    if order == "a_b":
+        y = multiply(a_scale, via_fp32(multiply(b_scale, acc)))
+    elif order == "b_a":
+        y = multiply(b_scale, via_fp32(multiply(a_scale, acc)))
+    else:
+        y = multiply(via_fp32(multiply(a_scale, b_scale)), acc)
+    return via_fp32(y if bias is None else add(y, bias))
+
+
+def output(z: Value, out: Format, out_scale: Value | None = None, overflow: str = "infinity") -> int:
+    """RN_out(z); to E4M3 RN8(RN32(z * out_scale))."""
+    return encode(out, z if out_scale is None else via_fp32(multiply(z, out_scale)), overflow)
+
+
+def epilogue(acc: Value, a_scale: Value, b_scale: Value, bias: Value | None, out: Format, order: str = "a_b") -> int:
+    """Scales, bias and a wide output: by epilogue a_b, RN_out(RN32(a_s * RN32(b_s * acc)))."""
+    return output(scaled(acc, a_scale, b_scale, bias, order), out)
 
 
 def scaled_mm(
@@ -109,15 +124,76 @@ def scaled_mm(
     bias_format: Format,
     out: Format,
     accumulator: str,
+    order: str = "a_b",
+    out_scale: Value | None = None,
+    overflow: str = "infinity",
 ) -> list[list[int]]:
     """a is (M, K), b is (N, K) codes; the scales are fp32 patterns, one for each row of a and of b, or a single one."""
     row_scales = [decode(FP32, s) for s in a_scales] * (len(a) if len(a_scales) == 1 else 1)
     column_scales = [decode(FP32, s) for s in b_scales] * (len(b) if len(b_scales) == 1 else 1)
     biases = [None] * len(b) if bias is None else [decode(bias_format, x) for x in bias]
+
+    def element(acc: Value, *scales_and_bias: Value | None) -> int:
+        if out_scale is None:
+            return epilogue(acc, *scales_and_bias, out, order)
+        return output(scaled(acc, *scales_and_bias, order), out, out_scale, overflow)
+
     return [
         [
-            epilogue(accumulate(x, w, accumulator), row_scale, column_scale, shift, out)
+            element(accumulate(x, w, accumulator), row_scale, column_scale, shift)
             for w, column_scale, shift in zip(b, column_scales, biases, strict=True)
         ]
         for x, row_scale in zip(a, row_scales, strict=True)
     ]
+
+
+BLOCK = 128
+
+
+def block_sum(
+    a: Sequence[int],
+    b: Sequence[int],
+    a_scales: Sequence[Value],
+    b_scales: Sequence[Value],
+    bias: Value | None,
+    accumulator: str,
+    order: str,
+) -> Value:
+    """One element with a scale for every block of K: an exact sum, or one fused multiply-add a block."""
+    blocks = [(a[k : k + BLOCK], b[k : k + BLOCK]) for k in range(0, len(a), BLOCK)]
+    scaled_blocks = list(zip(blocks, a_scales, b_scales, strict=True))
+    if order in ("a_b", "b_a", "ab"):
+        exact = total(multiply(multiply(s, t), dot(E4M3, x, E4M3, y)) for (x, y), s, t in scaled_blocks)
+        return via_fp32(exact if bias is None else add(exact, bias))
+    acc: Value = Fraction(0)
+    for (x, y), s, t in scaled_blocks:
+        part = accumulate(x, y, accumulator)
+        factors = {"deepgemm": (s, t, part), "triton": (part, s, t), "triton_ba": (part, t, s)}[order]
+        acc = via_fp32(add(multiply(via_fp32(multiply(factors[0], factors[1])), factors[2]), acc))
+    return acc if bias is None else via_fp32(add(acc, bias))
+
+
+def block_scaled_mm(
+    a: Rows,
+    b: Rows,
+    a_scales: Rows,
+    b_scales: Rows,
+    bias: Sequence[int] | None,
+    bias_format: Format,
+    out: Format,
+    accumulator: str,
+    order: str = "a_b",
+    out_scale: Value | None = None,
+    overflow: str = "infinity",
+) -> list[list[int]]:
+    """a_scales is (M, blocks of K), b_scales (N, blocks of K) or (blocks of N, blocks of K): fp32 patterns."""
+    result = []
+    for x, row in zip(a, a_scales, strict=True):
+        elements = []
+        for n, w in enumerate(b):
+            column = b_scales[n if len(b_scales) == len(b) else n // BLOCK]
+            scales = [decode(FP32, s) for s in row], [decode(FP32, s) for s in column]
+            shift = None if bias is None else decode(bias_format, bias[n])
+            elements.append(output(block_sum(x, w, *scales, shift, accumulator, order), out, out_scale, overflow))
+        result.append(elements)
+    return result

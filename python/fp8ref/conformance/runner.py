@@ -86,8 +86,11 @@ def run_case(case: Case | ModelCase, implementation: Backend) -> Outcome:
     """Call the implementation; an OpError is an outcome, any other exception is not caught."""
     if isinstance(case, ModelCase):
         return Outcome(_trace(case, implementation.name))
+    arguments = dict(case.arguments)
+    if "out" in arguments:  # written in place: each call gets its own
+        arguments["out"] = np.array(arguments["out"])
     try:
-        result = getattr(implementation, case.function)(**case.arguments)
+        result = getattr(implementation, case.function)(**arguments)
     except OpError as error:
         return Outcome(error=type(error).__name__)
     outputs = result if isinstance(result, tuple) else (result,)

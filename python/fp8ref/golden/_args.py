@@ -20,6 +20,7 @@ from ._round import widen
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 FLOATS = {np.dtype(t) for t in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SCALES = FLOATS - {np.dtype(np.float64)}
 MASKS = ("causal", "full")
@@ -109,19 +110,33 @@ def _widened(op: str, name: str, x: Any) -> Array:
     return np.asarray(value)
 
 
+def _power_of_two(x: Array) -> NDArray[np.float32]:
+    """Float32 values of E8M0 codes e: 2**(e - 127), of which e = 0 is subnormal, and NaN for e = 255. [MM-SCALES]"""
+    code = x.view(np.uint8).astype(np.uint32)
+    bits = np.where(code == 0, np.uint32(0x00400000), code << np.uint32(23))
+    return np.asarray(np.where(code == 255, np.uint32(0x7FC00000), bits), np.uint32).view(np.float32)
+
+
+def scale_array(op: str, name: str, scale: Any) -> NDArray[np.float32]:
+    """Scales of any shape as float32: float32, bfloat16, float16, E8M0; no sign bit may be set. [MM-SCALES]"""
+    array = _array(op, name, scale)
+    array = _power_of_two(array) if array.dtype == E8M0 else _widened(op, name, array)
+    if np.signbit(array).any():
+        raise fail(op, f"{name} must have its sign bit clear")
+    return array
+
+
 def float32_scale(op: str, name: str, scale: Any, rows: int | None = None) -> NDArray[np.float32]:
     """A scale as float32 of shape () or, where ``rows`` is given, (rows, 1). [MM-SCALES]
 
     One scale for all is a number or an array of shape (), (1,) or (1, 1). Its sign bit must be clear.
     """
-    array = _widened(op, name, scale)
+    array = scale_array(op, name, scale)
     if array.shape in ((), (1,), (1, 1)):
-        array = array.reshape(())
-    elif rows is None or array.shape != (rows, 1):
+        return array.reshape(())
+    if rows is None or array.shape != (rows, 1):
         wanted = "one value" if rows is None else f"one value or shape ({rows}, 1)"
         raise fail(op, f"{name} must be {wanted}, got {describe(array)}")
-    if np.signbit(array).any():
-        raise fail(op, f"{name} must have its sign bit clear")
     return array
 
 

@@ -4,41 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from . import _tensor_core
-from ._args import Array, bias_vector, choice, codes_array, fail, float32_scale
-from ._exact import round_exact, round_odd, two_sum
-from ._round import FORMATS, check_environment, round_to
-
-Codes = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+from ._args import Array, bias_vector, codes_array, fail
+from ._blocks import Side, exact_blocks, promoted_blocks
+from ._epilogue import EPILOGUES as EPILOGUES
+from ._epilogue import Float32
+from ._mm_args import ALL_EPILOGUES as ALL_EPILOGUES
+from ._mm_args import Policy, policy, scale_pair
+from ._operand import ACCUMULATORS as ACCUMULATORS
+from ._operand import Operand, accumulators
+from ._round import FORMATS, check_environment
 
 OP = "scaled_mm"
-OUT_DTYPES = ("float32", "bfloat16", "float16")
-ACCUMULATORS = ("exact", *_tensor_core.UNITS)
-
-# A finite code is an integer times 2**-9 of at most 448 * 2**9. So a product is an integer times 2**-18, and float64
-# holds every partial sum of EXACT_K of them, in any order. [MM-EXACT]
-UNIT = 18
-EXACT_K = 2**53 // (448 * 448 << UNIT)  # 171,196
 BLOCK = 1 << 22  # elements of B decoded at once
 OUTPUTS = 1 << 20  # outputs worked on at once
-FINITE = _tensor_core.FINITE.astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Codes kept for many calls of :func:`scaled_mm`: decoded once, NaN as 0, with the rows that hold NaN."""
-
-    codes: Codes  # (rows, K)
-    values: Float64  # (rows, K)
-    nan: NDArray[np.bool_]  # (rows,)
 
 
 def operand(codes: Any) -> Operand:
@@ -56,54 +38,7 @@ def operand(codes: Any) -> Operand:
         >>> scaled_mm(np.full((1, 4), 0x40, np.uint8), kept, 1.0, 1.0).tolist()
         [[8.0]]
     """
-    return _decoded(codes_array(OP, "b", codes, 2))
-
-
-def _decoded(codes: Codes) -> Operand:
-    nan = ((codes & 0x7F) == 0x7F).any(axis=1)
-    return Operand(codes, np.take(FINITE, codes), nan)
-
-
-def _exact(a: Operand, b: Operand) -> Float32:
-    """RN32 of the exact dot products; an exact zero is +0. [MM-EXACT], [MM-ZERO]"""
-    k = a.codes.shape[1]
-    if k <= EXACT_K:
-        return (a.values @ b.values.T + 0.0).astype(np.float32)  # the product is exact: this is the only rounding
-    total = np.zeros((a.codes.shape[0], b.codes.shape[0]), object)
-    for start in range(0, k, EXACT_K):
-        part = slice(start, start + EXACT_K)
-        units = np.ldexp(a.values[:, part] @ b.values[:, part].T, UNIT)
-        total += units.astype(np.int64).astype(object)  # Python integers: no limit to K
-    rounded = [round_exact(units, -UNIT, "float32") for units in total.ravel().tolist()]
-    return np.array(rounded, np.float32).reshape(total.shape)
-
-
-def _accumulators(a: Operand, b: Operand, accumulate: str) -> Float32:
-    """The float32 accumulators (M, N); NaN where either row holds a NaN code, and never through the BLAS. [MM-NAN]"""
-    if accumulate == "exact":
-        out = _exact(a, b)
-    else:
-        out = _tensor_core.accumulate(_tensor_core.UNITS[accumulate], a.codes, b.codes)
-    out[a.nan] = np.nan
-    out[:, b.nan] = np.nan
-    return out
-
-
-def _scale_then_bias(scale: Float32, y: Float32, bias: Float32 | None) -> Float32:
-    """RN32(scale * y), or RN32(scale * y + bias) with one rounding. [MM-BIAS]"""
-    if bias is None:
-        return scale * y
-    product = scale.astype(np.float64) * y.astype(np.float64)  # exact: 48 bits, far from float64's limits
-    return round_to(round_odd(*two_sum(product, bias)), "float32")
-
-
-def _a_b(acc: Float32, a_scale: Float32, b_scale: Float32, bias: Float32 | None) -> Float32:
-    """RN32(a_scale * RN32(b_scale * acc) + bias): vLLM's CUTLASS kernels above 64 rows. [MM-EPILOGUE-A-B]"""
-    return _scale_then_bias(a_scale, b_scale.T * acc, bias)
-
-
-Epilogue = Callable[[Float32, Float32, Float32, Float32 | None], Float32]
-EPILOGUES: dict[str, Epilogue] = {"a_b": _a_b}
+    return Operand.of(codes_array(OP, "b", codes, 2))
 
 
 def scaled_mm(
@@ -115,18 +50,27 @@ def scaled_mm(
     out_dtype: str = "bfloat16",
     accumulate: str = "exact",
     epilogue: str = "a_b",
+    split_k: int = 1,
+    out_scale: Any = None,
+    overflow: str | None = None,
 ) -> Array:
     """The scaled product of E4M3 codes: ``out[m, n] ~ a_scale * b_scale * sum_k a[m, k] * b[n, k] + bias[n]``.
 
     Args:
         a: codes (M, K), float8_e4m3fn or uint8.
         b: codes (N, K), as ``nn.Linear`` stores weights, or what :func:`operand` made of them.
-        a_scale: float32 (bfloat16 and float16 widen exactly), one value or (M, 1); sign bit clear.
-        b_scale: the same, one value or (N, 1).
+        a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (M, 1), or
+            for each block of 128 along K (M, ceil(K / 128)).
+        b_scale: the same: one value, (N, 1), (ceil(N / 128), ceil(K / 128)) or (N, ceil(K / 128)).
         bias: (N,) float32, bfloat16 or float16, or None.
-        out_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        accumulate: ``"exact"``, or the tensor core whose bits are wanted: ``"sm90_wgmma"``.
-        epilogue: the order of the scales; ``"a_b"`` multiplies by ``b_scale`` first.
+        out_dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float8_e4m3fn"``.
+        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``.
+        epilogue: the order of the scales: ``"a_b"`` multiplies by ``b_scale`` first, ``"b_a"`` by ``a_scale`` first,
+            ``"ab"`` by their product; with block scales also the orders of kernels that scale each block's sum:
+            ``"deepgemm"``, ``"triton"``, ``"triton_ba"``.
+        split_k: the number of contiguous parts of K that a tensor core sums apart.
+        out_scale: the multiplier before rounding to E4M3, one value; for that output type only.
+        overflow: ``"saturate"`` or ``"nan"``, as :func:`fp8ref.encode` has it; for that output type only.
 
     Returns:
         (M, N) of ``out_dtype``. The clauses [MM-...] of spec/scaled_mm.md say which steps round.
@@ -140,30 +84,50 @@ def scaled_mm(
         >>> scaled_mm(one, one, 0.5, 0.25, out_dtype="float32").tolist()
         [[4.0]]
 
-    Source: vLLM, csrc/quantization/w8a8/cutlass (ScaledEpilogue, ScaledEpilogueBias).
+    Source: vLLM, csrc/quantization/w8a8/cutlass (ScaledEpilogue, ScaledEpilogueBias); spec/scaled_mm.md has the others.
     """
     check_environment(OP)
-    choice(OP, "out_dtype", out_dtype, OUT_DTYPES)
-    choice(OP, "accumulate", accumulate, ACCUMULATORS)
-    choice(OP, "epilogue", epilogue, EPILOGUES)
-    left = codes_array(OP, "a", a, 2)
+    how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
+    left = Operand.of(codes_array(OP, "a", a, 2))
     right = b.codes if isinstance(b, Operand) else codes_array(OP, "b", b, 2)
-    (m, k), n = left.shape, right.shape[0]
+    (m, k), n = left.codes.shape, right.shape[0]
     if right.shape[1] != k:
-        raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (M, K) and (N, K)")
-    a_s, b_s = float32_scale(OP, "a_scale", a_scale, m), float32_scale(OP, "b_scale", b_scale, n)
+        raise fail(OP, f"a {left.codes.shape} and b {right.shape} must have the same K, as (M, K) and (N, K)")
+    a_s, b_s, kind = scale_pair(OP, a_scale, b_scale, (m, n, k), how)
     offset = bias_vector(OP, bias, n)
 
-    decoded, out = _decoded(left), np.empty((m, n), FORMATS[out_dtype].dtype)
+    product = _blocked(left, a_s, how) if kind == "blocks" else _plain(left, a_s, how)
+    out = np.empty((m, n), FORMATS[out_dtype].dtype)
     step = max(1, min(BLOCK // max(k, 1), OUTPUTS // max(m, 1)))
     for start in range(0, n, step):
         part = slice(start, start + step)
-        if isinstance(b, Operand):
-            weights = Operand(b.codes[part], b.values[part], b.nan[part])
-        else:
-            weights = _decoded(right[part])
-        acc = _accumulators(decoded, weights, accumulate)
+        weights = b.rows(part) if isinstance(b, Operand) else Operand.of(right[part])
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            y = EPILOGUES[epilogue](acc, a_s, b_s[part] if b_s.ndim else b_s, None if offset is None else offset[part])
-        out[:, part] = round_to(y, out_dtype)  # [MM-OUT]
+            out[:, part] = product(weights, b_s[part] if b_s.ndim else b_s, None if offset is None else offset[part])
     return out
+
+
+Product = Callable[[Operand, Float32, Float32 | None], Array]
+
+
+def _plain(a: Operand, a_scale: Float32, how: Policy) -> Product:
+    """The product with one scale for each row and column: accumulator, epilogue, output."""
+
+    def product(b: Operand, b_scale: Float32, bias: Float32 | None) -> Array:
+        acc = accumulators(a, b, how.accumulate, how.split_k)
+        return how.output.round(EPILOGUES[how.epilogue](acc, a_scale, b_scale, bias))
+
+    return product
+
+
+def _blocked(a: Operand, a_scale: Float32, how: Policy) -> Product:
+    """The product with a scale for each block of 128: exact, or in the order of a kernel. [MM-BLOCK-EXACT]"""
+    if how.epilogue in EPILOGUES:
+        side = Side.of(a, a_scale)
+        return lambda b, b_scale, bias: exact_blocks(side, Side.of(b, b_scale), bias, how.output)
+
+    def product(b: Operand, b_scale: Float32, bias: Float32 | None) -> Array:
+        acc = promoted_blocks(a, b, a_scale, b_scale, how.accumulate, how.epilogue)
+        return how.output.round(acc if bias is None else acc + bias)
+
+    return product

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._case import Case
+from ._scaled_blocks import block_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
 
 ACCUMULATE = ("exact", "sm90_wgmma")
@@ -123,7 +124,7 @@ def _errors() -> Iterator[Case]:
     yield Case("error/scale_shape", "scaled_mm", _mm(a, b, np.ones((2,), np.float32)))
     yield Case("error/bias_shape", "scaled_mm", _mm(a, b, bias=np.zeros((2,), np.float32)))
     yield Case("error/accumulate", "scaled_mm", _mm(a, b, accumulate="float32"))
-    yield Case("error/out_dtype", "scaled_mm", _mm(a, b, out_dtype="float8_e4m3fn"))
+    yield Case("error/out_dtype", "scaled_mm", _mm(a, b, out_dtype="float64"))
 
 
 def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -139,11 +140,12 @@ def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def cases(level: str) -> Iterator[Case]:
-    """Every input under both accumulators and all output types."""
+    """Every input under both accumulators and all wide output types; then block scales, orders and E4M3 output."""
     for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials(), _large(level)):
         for name, arguments in group:
             for accumulate in ACCUMULATE:
                 for out in OUT:
                     more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
                     yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+    yield from block_cases()
     yield from _errors()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scaled products of several experts, whose rows lie one group after the other. spec/grouped_mm.md"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ._args import Array, codes_array, fail
+from ._mm_args import group_bias, group_offsets, group_output, group_scales, policy
+from ._round import FORMATS, check_environment
+from .scaled_mm import scaled_mm
+
+OP = "grouped_mm"
+
+
+def grouped_mm(
+    a: Any,
+    b: Any,
+    a_scale: Any,
+    b_scale: Any,
+    offsets: Any,
+    bias: Any = None,
+    out_dtype: str = "bfloat16",
+    accumulate: str = "exact",
+    epilogue: str = "a_b",
+    split_k: int = 1,
+    out_scale: Any = None,
+    overflow: str | None = None,
+    out: Any = None,
+) -> Array:
+    """Rows ``offsets[e]`` to ``offsets[e + 1] - 1`` of ``a`` times expert ``e`` of ``b``, as :func:`scaled_mm`.
+
+    Args:
+        a: codes (R, K), float8_e4m3fn or uint8; the rows of an expert are contiguous.
+        b: codes (E, N, K), a weight for each expert.
+        a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (R, 1) or
+            (R, ceil(K / 128)).
+        b_scale: the same: one value, (E,), (E, N, 1), (E, ceil(N / 128), ceil(K / 128)) or (E, N, ceil(K / 128)).
+        offsets: (E + 1,) int32 or int64, non-decreasing, from 0 to R; an expert may have no rows.
+        bias: (E, N) float32, bfloat16 or float16, or None.
+        out_dtype: as in :func:`scaled_mm`; so are the arguments after it.
+        accumulate: the accumulator.
+        epilogue: the order of the scales.
+        split_k: the number of contiguous parts of K that a tensor core sums apart.
+        out_scale: the multiplier before rounding to E4M3.
+        overflow: the policy of E4M3.
+        out: an array (R, N) of ``out_dtype`` to write to, or None. All results are computed before the first is
+            written, so it may share memory with the inputs.
+
+    Returns:
+        (R, N) of ``out_dtype``; ``out`` itself where it is given. Rows of no expert, before ``offsets[0]`` and from
+        ``offsets[E]`` on, are +0, or keep what ``out`` holds. [GROUPED-ROWS]
+
+    Raises:
+        OpError: shapes, dtypes, offsets or policies that have no meaning; ``out`` is then as it was.
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = np.full((3, 32), 0x38, np.uint8), np.full((2, 1, 32), 0x38, np.uint8)
+        >>> grouped_mm(a, b, 1.0, np.array([1, 2], np.float32), np.array([0, 2, 3]), out_dtype="float32").tolist()
+        [[32.0], [32.0], [64.0]]
+
+    Source: vLLM, csrc/quantization/w8a8/cutlass/moe (offsets of experts); torch._scaled_grouped_mm.
+    """
+    check_environment(OP)
+    how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
+    left, right = codes_array(OP, "a", a, 2), codes_array(OP, "b", b, 3)
+    (rows, k), (experts, n, depth) = left.shape, right.shape
+    if k != depth:
+        raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (R, K) and (E, N, K)")
+    bounds = group_offsets(OP, offsets, experts, rows)
+    a_s, b_s = group_scales(OP, a_scale, b_scale, (rows, experts, n, k), how)
+    offset = group_bias(OP, bias, experts, n)
+    target = group_output(OP, out, (rows, n), FORMATS[out_dtype].dtype)
+
+    result = np.zeros((rows, n), FORMATS[out_dtype].dtype)
+    for expert, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        if start < stop:  # [GROUPED-EMPTY]
+            part = slice(start, stop)
+            result[part] = scaled_mm(
+                left[part],
+                right[expert],
+                a_s[part] if a_s.ndim else a_s,
+                b_s[expert] if b_s.ndim else b_s,
+                None if offset is None else offset[expert],
+                out_dtype,
+                accumulate,
+                epilogue,
+                split_k,
+                out_scale,
+                overflow,
+            )
+    if target is None:
+        return result
+    target[bounds[0] : bounds[-1]] = result[bounds[0] : bounds[-1]]
+    return target
