@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden._args import bias_vector, choice, fail, float32_scale
+from ..golden._args import bias_vector, choice, describe, fail, float32_scale
 from ..golden._round import FORMATS, check_environment
 from ._chain import OUTWARD, Sums, chains, half_unit, slack_of
 from ._operands import BLOCK, OP, Float64, Side, blocks, scale, side
@@ -176,10 +176,12 @@ def _problem(
 ) -> Problem:
     left, right = side("a", a), side("b", b)
     (m, k), n = left.values.shape, right.values.shape[0]
-    if right.values.shape[1] != k or left.width != right.width:
-        raise fail(OP, f"a and b must have the same K and width, got {left.values.shape} and {right.values.shape}")
+    if right.values.shape[1] != k or left.operands != right.operands:
+        raise fail(
+            OP, f"a and b must have the same K and kind, got {describe(np.asarray(a))} and {describe(np.asarray(b))}"
+        )
     choice(OP, "out_dtype", out_dtype, FORMATS)
-    choice(OP, "accumulate", accumulate, ("exact", *UNITS[left.width]))
+    choice(OP, "accumulate", accumulate, ("exact", *UNITS[left.operands]))
     choice(OP, "epilogue", epilogue, (*EPILOGUES, *BLOCK_EPILOGUES))
     if not isinstance(split_k, (int, np.integer)) or split_k < 1:
         raise fail(OP, f"split_k must be an integer >= 1, got {split_k!r}")
@@ -195,7 +197,7 @@ def _problem(
         *scales,
         None if offset is None else offset.astype(np.float64),
         out_dtype,
-        UNITS[left.width].get(accumulate),
+        UNITS[left.operands].get(accumulate),
         epilogue,
         int(split_k),
         None if out_scale is None else float(float32_scale(OP, "out_scale", out_scale)),
@@ -229,7 +231,7 @@ def bound(
 
     Args:
         a: (M, K), E4M3 (float8_e4m3fn or uint8 codes), E5M2, or, for :func:`fp8ref.linear`, bfloat16 or float16.
-        b: (N, K), of the same width.
+        b: (N, K), of the same kind: both FP8, both bfloat16 or both float16.
         a_scale: one value, (M, 1), or (M, ceil(K/128)).
         b_scale: one value, (N, 1), (N, ceil(K/128)), or (ceil(N/128), ceil(K/128)).
         bias: (N,) or None.

@@ -73,7 +73,8 @@ def _residues(a: Side, b: Side, step: Indices, cut: NDArray[np.int32]) -> Float6
 
     A product of significands has at most 22 bits, so that all but the sum is exact, in float32 too.
     """
-    if cut.max(initial=-4000) <= a.last_bit + b.last_bit:
+    last = a.last_bit + b.last_bit
+    if cut.max(initial=-4000) <= last:
         return np.zeros(cut.shape)  # nothing lies below the cut
     largest = 60 if a.work is np.float32 else 200  # larger scales belong to outputs without products
     unit = np.ldexp(1.0, np.minimum(-cut, largest)).astype(a.work)
@@ -85,7 +86,8 @@ def _residues(a: Side, b: Side, step: Indices, cut: NDArray[np.int32]) -> Float6
         np.multiply(term, unit, out=term)
         np.subtract(term, np.floor(term, out=whole), out=term)
         np.add(total, term, out=total)
-    return np.ldexp(total.astype(np.float64), cut) * OUTWARD32
+    outward = np.where(cut - last <= 19, 1.0, OUTWARD32)  # a sum below 2**5 of multiples of 2**-19 is exact
+    return np.ldexp(total.astype(np.float64), cut) * outward
 
 
 def _step(unit: Unit, a: Side, b: Side, step: Indices, before: Sums, slack: float) -> Sums:

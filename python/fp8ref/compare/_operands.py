@@ -17,12 +17,12 @@ Float64 = NDArray[np.float64]
 OP = "compare"
 BLOCK = 128
 NOTHING = -2000  # the "exponent" of a zero: a product with it lies below every real one
-# Mantissa bits, the exponent of the smallest normal number, and a type that holds products of two, scaled.
-FORMATS: dict[np.dtype[Any], tuple[int, int, type[np.floating[Any]]]] = {
-    np.dtype(ml_dtypes.float8_e4m3fn): (3, -6, np.float32),
-    np.dtype(ml_dtypes.float8_e5m2): (2, -14, np.float32),
-    np.dtype(ml_dtypes.bfloat16): (7, -126, np.float64),
-    np.dtype(np.float16): (10, -14, np.float32),
+# The class of operands, mantissa bits, the exponent of the smallest normal number, and a type for scaled products.
+FORMATS: dict[np.dtype[Any], tuple[str, int, int, type[np.floating[Any]]]] = {
+    np.dtype(ml_dtypes.float8_e4m3fn): ("fp8", 3, -6, np.float32),
+    np.dtype(ml_dtypes.float8_e5m2): ("fp8", 2, -14, np.float32),
+    np.dtype(ml_dtypes.bfloat16): ("bf16", 7, -126, np.float64),
+    np.dtype(np.float16): ("fp16", 10, -14, np.float32),
 }
 
 
@@ -34,13 +34,13 @@ class Side:
     exponents: NDArray[np.int16]
     mantissa_bits: int
     finite: NDArray[np.bool_]  # (rows,)
-    width: int  # bytes of an element
+    operands: str  # "fp8", "bf16" or "fp16"
     work: type[np.floating[Any]]
 
     def rows(self, part: slice) -> Side:
         """Some of the rows."""
         return Side(
-            self.values[part], self.exponents[part], self.mantissa_bits, self.finite[part], self.width, self.work
+            self.values[part], self.exponents[part], self.mantissa_bits, self.finite[part], self.operands, self.work
         )
 
     @functools.cached_property
@@ -57,13 +57,13 @@ def side(name: str, x: Any) -> Side:
         array = array.view(ml_dtypes.float8_e4m3fn)
     if array.dtype not in FORMATS or array.ndim != 2:
         raise fail(OP, f"{name} must be FP8, bfloat16 or float16 with 2 dimensions, got {describe(array)}")
-    mantissa_bits, smallest, work = FORMATS[array.dtype]
+    operands, mantissa_bits, smallest, work = FORMATS[array.dtype]
     with np.errstate(invalid="ignore"):
         values = array.astype(np.float64)
     good = np.isfinite(values)
     values[~good] = 0
     exponents = np.where(values == 0, NOTHING, np.maximum(np.frexp(values)[1] - 1, smallest)).astype(np.int16)
-    return Side(values, exponents, mantissa_bits, np.asarray(good.all(axis=1)), array.dtype.itemsize, work)
+    return Side(values, exponents, mantissa_bits, np.asarray(good.all(axis=1)), operands, work)
 
 
 def blocks(k: int) -> int:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden import _units
+
 Indices = NDArray[np.intp]
-TILE = 128  # split-K deals out tiles of 128 of K
 PAIRS = (0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29)  # k of the first of two 16-long steps
 
 
@@ -40,26 +41,22 @@ class Unit:
             yield [step for step in kept if step.size]
 
 
-HOPPER_FP8 = Unit(block=32, fraction_bits=13, result_bits=14, floor=-133)
-HOPPER = Unit(block=16, fraction_bits=25, result_bits=24, floor=-133)
-AMPERE = Unit(block=8, fraction_bits=24, result_bits=24, floor=-132)
-BLACKWELL_FP8 = Unit(block=32, fraction_bits=25, result_bits=24, floor=-133)
+def _of(row: _units.Unit, interval: int | None = None) -> Unit:
+    numbers = (row.block, row.fraction_bits, row.result.bits, row.floor)
+    if row.order == "rewritten":  # two 16-bit instructions from +0; the accumulator is added last [MMA-REWRITE]
+        return Unit(*numbers, fresh=2 * row.block, order=(*PAIRS, *(k + 2 for k in PAIRS)))
+    return Unit(*numbers, fresh=interval or 0)
 
-# By the operands' width in bytes: 1 is E4M3 and E5M2, 2 is bfloat16 and float16.
-UNITS: dict[int, dict[str, Unit]] = {
-    1: {
-        "sm89_mma": Unit(block=16, fraction_bits=13, result_bits=14, floor=-132),
-        # Two 16-bit instructions from +0; the accumulator is added last, by RN32.
-        "sm90_mma_sync": replace(HOPPER, fresh=32, order=(*PAIRS, *(k + 2 for k in PAIRS))),
-        "sm90_wgmma": HOPPER_FP8,
-        "sm90_wgmma_promoted": replace(HOPPER_FP8, fresh=128),
-        "sm100_tcgen05": BLACKWELL_FP8,
-        "sm120_mma": BLACKWELL_FP8,
+
+# By the class of operands and the accumulator's name.
+UNITS: dict[str, dict[str, Unit]] = {
+    "fp8": {
+        chain.name: _of(_units.UNITS[chain.unit, "fp8", "float32"], chain.interval)
+        for chain in _units.ACCUMULATORS.values()
     },
-    2: {
-        "sm80_mma": AMPERE,
-        "sm89_mma": AMPERE,
-        **dict.fromkeys(("sm90_mma_sync", "sm90_wgmma", "sm100_tcgen05", "sm120_mma"), HOPPER),
+    **{
+        operands: {name: _of(_units.UNITS[name, operands, "float32"]) for name in _units.units_of(operands, "float32")}
+        for operands in ("bf16", "fp16")
     },
 }
 ACCUMULATORS = ("exact", *dict.fromkeys(name for units in UNITS.values() for name in units))
@@ -67,7 +64,7 @@ ACCUMULATORS = ("exact", *dict.fromkeys(name for units in UNITS.values() for nam
 
 def splits(k: int, split_k: int) -> Iterator[tuple[int, int]]:
     """The ranges of k of each split that is not empty. [BOUND-SUMS]"""
-    tiles = -(-k // TILE)
-    each = -(-tiles // split_k) * TILE
+    tiles = -(-k // _units.TILE)
+    each = -(-tiles // split_k) * _units.TILE
     for start in range(0, k, max(each, 1)):
         yield start, min(start + each, k)
