@@ -196,6 +196,22 @@ def test_never_exceeded_by_golden(name, signs):
         assert (error * 2 >= limit).any()
 
 
+@pytest.mark.parametrize("epilogue", ["deepgemm", "triton", "triton_ba", "a_b"])
+@pytest.mark.parametrize("out_dtype", ["float32", "bfloat16", "float16", "float8_e4m3fn"])
+def test_never_exceeded_by_golden_with_block_scales(epilogue, out_dtype):
+    """Scales are powers of two, so that the exact values are exact in float64."""
+    rng = np.random.default_rng(8)
+    a, b = (_signed(E4M3, rng, (rows, 300)) for rows in (5, 130))
+    scales = [np.ldexp(np.float32(1), rng.integers(-9, -4, shape)) for shape in ((5, 3), (2, 3))]
+    bias = rng.integers(-64, 64, 130).astype(np.float32)
+    name = "exact" if epilogue == "a_b" else "sm90_wgmma"
+    output = {"out_scale": np.float32(0.25), "overflow": "saturate"} if out_dtype == "float8_e4m3fn" else {}
+    arguments = (a, b, *scales, bias, out_dtype, name, epilogue)
+    error = scaled_mm(*arguments, **output).astype(np.float64) - compare.exact_values(*arguments[:5], **output)
+    limit = compare.bound(*arguments, **output)
+    assert (np.abs(error) <= limit).all() and (np.abs(error) * WITHIN >= limit).any()
+
+
 @pytest.mark.parametrize("name", compare.ACCUMULATORS)
 def test_special_values(name):
     """No bound is claimed where something is not finite or may overflow. [BOUND-SPECIAL]"""

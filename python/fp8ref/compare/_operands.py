@@ -76,7 +76,7 @@ def scale(name: str, x: Any, rows: int, k: int) -> Float64:
     array = np.asarray(x).astype(np.float64)
     if array.shape in ((), (1,), (1, 1)):
         array = array.reshape(())
-    elif array.ndim == 2 and array.shape[0] != rows and array.shape[0] == blocks(rows):
+    elif name == "b_scale" and array.ndim == 2 and array.shape[0] == blocks(rows) != rows:
         array = np.repeat(array, BLOCK, axis=0)[:rows]
     if array.ndim and array.shape not in ((rows, 1), (rows, blocks(k))):
         raise fail(OP, f"{name} must be one value, ({rows}, 1) or blocks of 128, got shape {array.shape}")
