@@ -115,7 +115,8 @@ void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::i
   }
   const Problem problem{x, w, n, k, bias, x_facts.data(), w_facts, out};
   if (m == 1) return single_row(problem);
-  dot_blocks(x, w, m, n, k, 0, k, kernels().decode_bf16, [&](const DotBlock& block) {
+  const DecodedRows<bf16> x_rows{x, k, kernels().decode_bf16}, w_rows{w, k, kernels().decode_bf16};
+  dot_blocks(x_rows, w_rows, m, n, {0, k, k}, [&](const DotBlock& block, std::int64_t) {
     for (std::int64_t i = 0; i < block.rows; ++i) {
       for (std::int64_t j = 0; j < block.columns; ++j) {
         finish(problem, block.row + i, block.column + j, block.dots[i * kBlockColumns + j]);

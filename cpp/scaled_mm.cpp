@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "dots.h"
 #include "fp8ref/cpu.h"
 #include "fpenv.h"
-#include "output.h"
+#include "scaled_mm.h"
 
 namespace fp8ref::cpu {
 namespace {
@@ -18,28 +17,16 @@ namespace {
 constexpr std::int64_t kSpan = 171196;
 static_assert(kSpan * (448LL << 9) * (448LL << 9) <= 1LL << 53);
 
-constexpr double kDecodedScale = 0x1p16;        // undoes 2^kE4m3Exponent of both operands
-constexpr double kIntegerScale = 0x1p34;        // from decoded products to integers (units of 2^-18)
-constexpr std::int64_t kWorkPerTask = 1 << 15;  // multiply-adds
-static_assert(kE4m3Exponent == -8);
-
-std::vector<std::uint8_t> nan_rows(const e4m3* codes, std::int64_t rows, std::int64_t k) {
-  std::vector<std::uint8_t> flags(static_cast<std::size_t>(rows));
-  parallel_for(rows, 8 * kWorkPerTask / (k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) flags[static_cast<std::size_t>(i)] = kernels().has_nan(codes + i * k, k);
-  });
-  return flags;
-}
+constexpr double kIntegerScale = kDecodedScale * 0x1p18;  // from decoded products to integers
 
 /// Epilogue and output rounding for accumulators of row i, columns j and on; overwrites them.
 void finish_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* accumulators) {
-  const float a_scale = args.a_scale.data[i * args.a_scale.stride];
+  const float a_scale = *args.a_scale.of_row(i);
   for (std::int64_t c = 0; c < columns; ++c) {
-    const float b_scale = args.b_scale.data[(j + c) * args.b_scale.stride];
     const float* bias = args.bias == nullptr ? nullptr : args.bias + j + c;
-    accumulators[c] = scaled_mm_epilogue(accumulators[c], a_scale, b_scale, bias);
+    accumulators[c] = scaled_mm_epilogue(accumulators[c], a_scale, *args.b_scale.of_row(j + c), bias, args.epilogue);
   }
-  store(accumulators, columns, args.out_dtype, args.out, i * args.n + j);
+  store_row(args, i, j, columns, accumulators);
 }
 
 /// One row of a: codes of b are decoded in registers, each used once.
@@ -85,7 +72,7 @@ void exact_spans(const ScaledMmArgs& args, const std::vector<std::uint8_t>& a_na
   for (std::int64_t first = 0; first < args.k; first += kSpan) {
     const std::int64_t depth = std::min(kSpan, args.k - first);
     const bool last = first + depth == args.k;
-    dot_blocks(args.a, args.b, args.m, args.n, args.k, first, depth, kernels().decode_e4m3, [&](const DotBlock& block) {
+    dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {first, depth, depth}, [&](const DotBlock& block, auto) {
       auto total = [&](std::int64_t i, std::int64_t j) -> Wide<2>& {
         return totals[static_cast<std::size_t>((block.row + i) * args.n + block.column + j)];
       };
@@ -97,7 +84,7 @@ void exact_spans(const ScaledMmArgs& args, const std::vector<std::uint8_t>& a_na
       }
       if (last) {
         finish_block(args, block, a_nan, b_nan,
-                     [&](std::int64_t i, std::int64_t j) { return wide_rn32(total(i, j), -18); });
+                     [&](std::int64_t i, std::int64_t j) { return wide_rn32(total(i, j), kProductUnit); });
       }
     });
   }
@@ -108,7 +95,7 @@ void exact(const ScaledMmArgs& args) {
   if (args.m == 1 && args.k <= kSpan) return exact_single_row(args, a_nan[0] != 0);
   const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
   if (args.k > kSpan) return exact_spans(args, a_nan, b_nan);
-  dot_blocks(args.a, args.b, args.m, args.n, args.k, 0, args.k, kernels().decode_e4m3, [&](const DotBlock& block) {
+  dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {0, args.k, args.k}, [&](const DotBlock& block, auto) {
     finish_block(args, block, a_nan, b_nan, [&](std::int64_t i, std::int64_t j) {
       return static_cast<float>(block.dots[i * kBlockColumns + j] * kDecodedScale + 0.0);
     });
@@ -145,10 +132,13 @@ void pack_columns(const ScaledMmArgs& args, std::int64_t column, WgmmaTile* step
   }
 }
 
-void sm90_wgmma(const ScaledMmArgs& args) {
+/// The accumulators of the parts of k, each a fresh chain over `depth` elements, a multiple of the steps' 32:
+/// add(i, j, columns, part, chain, sum) takes them into the sums, finish(i, j, columns, sum) takes these.
+template <class Add, class Finish>
+void tensor_core(const ScaledMmArgs& args, std::int64_t depth, const Add& add, const Finish& finish) {
   const std::vector<std::uint8_t> a_nan = nan_rows(args.a, args.m, args.k);
   const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
-  const std::int64_t steps = (args.k + 31) / 32;
+  const std::int64_t steps = (args.k + 31) / 32, part_steps = depth / 32;
   Buffer<WgmmaRow> storage;
   WgmmaRow* a = storage.get(static_cast<std::size_t>(args.m * steps));
   parallel_for(args.m, kWorkPerTask / (args.k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
@@ -161,33 +151,76 @@ void sm90_wgmma(const ScaledMmArgs& args) {
     WgmmaTile* b = tile_storage.get(static_cast<std::size_t>(steps));
     for (std::int64_t tile = begin; tile < end; ++tile) {
       const std::int64_t j = tile * kWgmmaColumns;
+      const std::int64_t columns = std::min<std::int64_t>(kWgmmaColumns, args.n - j);
       pack_columns(args, j, b);
       for (std::int64_t i = 0; i < args.m; ++i) {
-        float accumulators[kWgmmaColumns];
-        kernels().wgmma_chain(a + i * steps, b, steps, accumulators);
-        const std::int64_t columns = std::min<std::int64_t>(kWgmmaColumns, args.n - j);
+        float chain[kWgmmaColumns], sum[kWgmmaColumns] = {};
+        for (std::int64_t step = 0; step < steps; step += part_steps) {
+          kernels().wgmma_chain(a + i * steps + step, b + step, std::min(part_steps, steps - step), chain);
+          add(i, j, columns, step / part_steps, chain, sum);
+        }
         for (std::int64_t c = 0; c < columns; ++c) {
           if ((a_nan[static_cast<std::size_t>(i)] | b_nan[static_cast<std::size_t>(j + c)]) != 0) {
-            accumulators[c] = bit_cast<float>(kNan32);
+            sum[c] = bit_cast<float>(kNan32);
           }
         }
-        finish_row(args, i, j, columns, accumulators);
+        finish(i, j, columns, sum);
       }
     }
   });
 }
 
+void tensor_core_values(const ScaledMmArgs& args) {
+  auto add = [](std::int64_t, std::int64_t, std::int64_t columns, std::int64_t part, const float* chain, float* sum) {
+    for (std::int64_t c = 0; c < columns; ++c) sum[c] = part == 0 ? chain[c] : sum[c] + chain[c];
+  };
+  tensor_core(
+      args, split_depth(args.k, args.split_k), add,
+      [&](std::int64_t i, std::int64_t j, std::int64_t columns, float* sum) { finish_row(args, i, j, columns, sum); });
+}
+
+void tensor_core_blocks(const ScaledMmArgs& args) {
+  auto add = [&](std::int64_t i, std::int64_t j, std::int64_t columns, std::int64_t block, const float* chain,
+                 float* sum) { add_block_row(args, i, j, columns, block, chain, sum); };
+  tensor_core(args, kScaleBlock, add, [&](std::int64_t i, std::int64_t j, std::int64_t columns, float* sum) {
+    finish_block_row(args, i, j, columns, sum);
+  });
+}
+
 }  // namespace
+
+std::vector<std::uint8_t> nan_rows(const e4m3* codes, std::int64_t rows, std::int64_t k) {
+  std::vector<std::uint8_t> flags(static_cast<std::size_t>(rows));
+  parallel_for(rows, 8 * kWorkPerTask / (k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) flags[static_cast<std::size_t>(i)] = kernels().has_nan(codes + i * k, k);
+  });
+  return flags;
+}
+
+void add_block_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, std::int64_t block,
+                   const float* dots, float* sums) {
+  const float a_scale = args.a_scale.of_row(i)[block];
+  for (std::int64_t c = 0; c < columns; ++c) {
+    sums[c] = add_block(dots[c], a_scale, args.b_scale.of_row(j + c)[block], sums[c], args.epilogue);
+  }
+}
+
+void finish_block_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* sums) {
+  for (std::int64_t c = 0; c < columns; ++c) {
+    sums[c] = add_bias(sums[c], args.bias == nullptr ? nullptr : args.bias + j + c);
+  }
+  store_row(args, i, j, columns, sums);
+}
 
 void scaled_mm(const ScaledMmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   const FpEnv env;
-  switch (args.accumulate) {
-    case Accumulate::exact:
-      return exact(args);
-    case Accumulate::sm90_wgmma:
-      return sm90_wgmma(args);
-  }
+  const bool exactly = args.accumulate == Accumulate::exact;
+  if (args.scales == Scales::values) return exactly ? exact(args) : tensor_core_values(args);
+  const bool ordered =
+      args.epilogue == Epilogue::deepgemm || args.epilogue == Epilogue::triton || args.epilogue == Epilogue::triton_ba;
+  if (!ordered) return exact_blocks(args);
+  return exactly ? exact_dots_of_blocks(args) : tensor_core_blocks(args);
 }
 
 }  // namespace fp8ref::cpu

@@ -20,6 +20,7 @@ from witness import formats
 from witness import grouped_mm as _grouped_mm
 from witness import linear as _linear
 from witness import llama as _llama
+from witness import mma as _mma
 from witness import quantize as _quantize
 from witness import residual as _residual
 from witness import rmsnorm as _rmsnorm
@@ -72,7 +73,6 @@ def scaled_mm(
     out_scale: Any = None,
     overflow: str | None = None,
 ) -> np.ndarray:
-    assert split_k == 1
     a_scales, b_scales = (pattern(np.asarray(s, dtype=np.float32)) for s in (a_scale, b_scale))
     each = [s.size == 1 or s.shape == (len(x), 1) for s, x in ((a_scales, a), (b_scales, b))]
     if all(each) and epilogue in ("a_b", "b_a", "ab"):
@@ -84,7 +84,8 @@ def scaled_mm(
     rest += [accumulate, epilogue]
     if out_scale is not None:
         rest += [formats.decode(formats.FP32, int(pattern(np.float32(out_scale)).ravel()[0])), overflow]
-    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest)
+    split = {"split_k": split_k} if function is _scaled_mm.scaled_mm else {}
+    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest, **split)
     return _array(rows, out_dtype, (len(a), len(b)))
 
 
@@ -111,6 +112,26 @@ def grouped_mm(
     kept = np.zeros(shape, dtype=np.uint32) if out is None else pattern(out)
     rows = _grouped_mm.grouped_mm(len(a), [int(x) for x in offsets], product, kept.tolist())
     return _array(rows, out_dtype, shape)
+
+
+def mma(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None = None,
+    accumulate: str = "sm90_wgmma",
+    out_dtype: str = "float32",
+) -> np.ndarray:
+    formats_of = [formats.E4M3 if x.dtype == np.uint8 else format_of(x) for x in (a, b)]
+    starts = np.zeros((len(a), len(b)), np.uint32) if c is None else pattern(c)
+    out = formats.FORMATS[out_dtype]
+    rows = [
+        [
+            _mma.chain(accumulate, x, formats_of[0], y, formats_of[1], start, out)
+            for y, start in zip(pattern(b).tolist(), row, strict=True)
+        ]
+        for x, row in zip(pattern(a).tolist(), starts.tolist(), strict=True)
+    ]
+    return _array(rows, out_dtype, (len(a), len(b)))
 
 
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:

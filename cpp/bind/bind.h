@@ -10,6 +10,7 @@
 
 #include <string_view>
 
+#include "fp8ref/cpu.h"
 #include "fp8ref/platform.h"
 
 namespace fp8ref::bind {
@@ -20,6 +21,8 @@ template <class T>
 using In = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+/// An array to fill, of the type that an argument names.
+using AnyOut = nb::ndarray<nb::c_contig, nb::device::cpu>;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 
 inline const bf16* as_bf16(const std::uint16_t* p) { return reinterpret_cast<const bf16*>(p); }
@@ -31,7 +34,9 @@ inline e4m3* as_e4m3(std::uint8_t* p) { return reinterpret_cast<e4m3*>(p); }
 /// Enum strings to enums (bind/policies.cpp); throw OpError naming what is known.
 Overflow overflow_of(std::string_view name);
 Accumulate accumulate_of(std::string_view name);
+Operand operand_of(std::string_view name);
 Epilogue epilogue_of(std::string_view name);
+cpu::Scales scales_of(std::string_view name);
 OutDtype out_dtype_of(std::string_view name);
 Rule rule_of(std::string_view name);
 Mask mask_of(std::string_view name);

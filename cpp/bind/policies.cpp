@@ -33,18 +33,45 @@ Overflow overflow_of(std::string_view name) {
 }
 
 Accumulate accumulate_of(std::string_view name) {
-  static constexpr Table<Accumulate, 2> table{{{"exact", Accumulate::exact}, {"sm90_wgmma", Accumulate::sm90_wgmma}}};
+  static constexpr Table<Accumulate, 8> table{{{"exact", Accumulate::exact},
+                                               {"sm80_mma", Accumulate::sm80_mma},
+                                               {"sm89_mma", Accumulate::sm89_mma},
+                                               {"sm90_mma_sync", Accumulate::sm90_mma_sync},
+                                               {"sm90_wgmma", Accumulate::sm90_wgmma},
+                                               {"sm90_wgmma_promoted", Accumulate::sm90_wgmma_promoted},
+                                               {"sm100_tcgen05", Accumulate::sm100_tcgen05},
+                                               {"sm120_mma", Accumulate::sm120_mma}}};
   return lookup("accumulate", name, table);
 }
 
+Operand operand_of(std::string_view name) {
+  static constexpr Table<Operand, 4> table{{{"float8_e4m3fn", Operand::e4m3},
+                                            {"float8_e5m2", Operand::e5m2},
+                                            {"bfloat16", Operand::bf16},
+                                            {"float16", Operand::fp16}}};
+  return lookup("operand", name, table);
+}
+
 Epilogue epilogue_of(std::string_view name) {
-  static constexpr Table<Epilogue, 1> table{{{"a_b", Epilogue::a_b}}};
+  static constexpr Table<Epilogue, 6> table{{{"a_b", Epilogue::a_b},
+                                             {"b_a", Epilogue::b_a},
+                                             {"ab", Epilogue::ab},
+                                             {"deepgemm", Epilogue::deepgemm},
+                                             {"triton", Epilogue::triton},
+                                             {"triton_ba", Epilogue::triton_ba}}};
   return lookup("epilogue", name, table);
 }
 
+cpu::Scales scales_of(std::string_view name) {
+  static constexpr Table<cpu::Scales, 2> table{{{"values", cpu::Scales::values}, {"blocks", cpu::Scales::blocks}}};
+  return lookup("scales", name, table);
+}
+
 OutDtype out_dtype_of(std::string_view name) {
-  static constexpr Table<OutDtype, 3> table{
-      {{"float32", OutDtype::float32}, {"bfloat16", OutDtype::bfloat16}, {"float16", OutDtype::float16}}};
+  static constexpr Table<OutDtype, 4> table{{{"float32", OutDtype::float32},
+                                             {"bfloat16", OutDtype::bfloat16},
+                                             {"float16", OutDtype::float16},
+                                             {"float8_e4m3fn", OutDtype::float8_e4m3fn}}};
   return lookup("out_dtype", name, table);
 }
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 import fp8ref
-from conformance import defects_nn
+from conformance import defects_mm, defects_nn
 from conformance.defects import DEFECTS, Defect
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
 from fp8ref.conformance.runner import compare, run_case
 
-assert defects_nn  # registers its defects
+assert defects_mm and defects_nn  # they register their defects
 
 GOLDEN = fp8ref.backend("golden")
 _expected: dict[str, Outcome] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import mpmath
@@ -77,41 +76,12 @@ def autofp8_divides_once(patch: MonkeyPatch) -> None:
 
 
 @mutation("scaled_mm")
-def accumulator_is_added_after_the_cut(patch: MonkeyPatch) -> None:
-    patch.setattr(scaled_mm, "step", partial(scaled_mm.step, late_c=True))
-
-
-@mutation("scaled_mm")
-def accumulator_is_rounded_to_nearest(patch: MonkeyPatch) -> None:
-    patch.setattr(scaled_mm, "step", partial(scaled_mm.step, nearest=True))
-
-
-@mutation("scaled_mm")
-def accumulator_has_13_bits(patch: MonkeyPatch) -> None:
-    patch.setattr(scaled_mm, "step", partial(scaled_mm.step, result_bits=12))
-
-
-@mutation("scaled_mm")
-def products_are_cut_downward(patch: MonkeyPatch) -> None:
-    patch.setattr(scaled_mm, "_cut", lambda sig, shift: sig << shift if shift >= 0 else sig >> -shift)
-
-
-@mutation("scaled_mm")
-def subnormal_codes_are_normalised(patch: MonkeyPatch) -> None:
-    parts = scaled_mm._parts
-
-    def normalised(fmt: formats.Format, bits: int) -> tuple[int, int]:
-        significand, exponent = parts(fmt, bits)
-        while significand and abs(significand) < 1 << fmt.mantissa_bits:
-            significand, exponent = 2 * significand, exponent - 1
-        return significand, exponent
-
-    patch.setattr(scaled_mm, "_parts", normalised)
-
-
-@mutation("scaled_mm")
 def output_skips_fp32(patch: MonkeyPatch) -> None:
-    def skips(acc: Any, a_scale: Any, b_scale: Any, bias: Any, out: formats.Format) -> int:
+    right = scaled_mm.epilogue
+
+    def skips(acc: Any, a_scale: Any, b_scale: Any, bias: Any, out: formats.Format, order: str) -> int:
+        if order != "a_b":
+            return right(acc, a_scale, b_scale, bias, out, order)
         y = multiply(a_scale, via_fp32(multiply(b_scale, acc)))
         return encode(out, y if bias is None else add(y, bias))
 

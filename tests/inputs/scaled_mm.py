@@ -13,6 +13,7 @@ from bits import BF16, E4M3, from_bits
 
 from .case import Case
 from .probes import CODE_OF, MINUS_ZERO, NAN, grouping, probes
+from .scaled_blocks import block_cases
 
 ACCUMULATORS = ("exact", "sm90_wgmma")
 OUT_DTYPES = ("float32", "bfloat16", "float16")
@@ -166,5 +167,5 @@ def _specials() -> Iterator[Case]:
 @cache
 def cases() -> list[Case]:
     """All calls of scaled_mm."""
-    groups = (_probes, _shapes, _cancelling, _random, _traps, _specials, _long_rows)
+    groups = (_shapes, _traps, block_cases, _random, _specials, _cancelling, _probes, _long_rows)
     return [case for group in groups for case in group()]

@@ -74,8 +74,9 @@ FP32 = Format("float32", 8, 23)
 FP16 = Format("float16", 5, 10)
 BF16 = Format("bfloat16", 8, 7)
 E4M3 = Format("float8_e4m3fn", 4, 3, infinite=False)
+E5M2 = Format("float8_e5m2", 5, 2)
 
-FORMATS = {f.name: f for f in (FP64, FP32, FP16, BF16, E4M3)}
+FORMATS = {f.name: f for f in (FP64, FP32, FP16, BF16, E4M3, E5M2)}
 
 
 @cache

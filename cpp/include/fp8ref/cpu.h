@@ -33,10 +33,17 @@ void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const f
                 std::int64_t scale_row_stride, OutDtype out_dtype, void* out);
 
 // ---- scaled_mm ------------------------------------------------------------------------------------------------------
+/// The scales of an operand: one for all rows, one per row, or one per row (or 128 rows) and 128 elements of k.
 struct ScaleView {
   const float* data;
-  std::int64_t stride;  // 0: one scale for all rows; 1: one per row
+  std::int64_t stride;    // from one row's scales to the next: 0, 1 or ceil(k / 128)
+  std::int64_t rows = 1;  // neighbours that share their scales: 1 or 128
+
+  const float* of_row(std::int64_t i) const { return data + i / rows * stride; }
+  /// The view from row i on; i is a multiple of `rows`.
+  ScaleView from(std::int64_t i) const { return {of_row(i), stride, rows}; }
 };
+enum class Scales { values, blocks };
 struct ScaledMmArgs {
   const e4m3* a;  // (m, k)
   const e4m3* b;  // (n, k)
@@ -44,11 +51,27 @@ struct ScaledMmArgs {
   ScaleView a_scale, b_scale;
   const float* bias;  // (n) or nullptr
   Accumulate accumulate;
-  Epilogue epilogue;
+  Epilogue epilogue;  // deepgemm, triton and triton_ba are for blocks, and all that a tensor core has for them
   OutDtype out_dtype;
   void* out;  // (m, n)
+  Scales scales = Scales::values;
+  std::int64_t split_k = 1;  // >= 1; 1 with the epilogues of blocks
+  float out_scale = 1;       // these two for float8_e4m3fn only
+  Overflow overflow = Overflow::saturate;
 };
 void scaled_mm(const ScaledMmArgs& args);
+
+// ---- grouped_mm -----------------------------------------------------------------------------------------------------
+/// One scaled_mm per expert: expert e has the rows offsets[e] .. offsets[e + 1] - 1 of a and of out, and its own
+/// weight, scales of b and bias, each `stride` elements after those of the expert before it. Other rows of out are not
+/// written.
+struct GroupedMmArgs {
+  ScaledMmArgs all;  // of all rows; b, b_scale and bias are those of expert 0; all.m is not used
+  std::int64_t experts;
+  const std::int64_t* offsets;  // (experts + 1), non-decreasing
+  std::int64_t b_scale_stride;  // 0: one scale for all experts
+};
+void grouped_mm(const GroupedMmArgs& args);
 
 // ---- linear ---------------------------------------------------------------------------------------------------------
 /// What the certificate needs of one row of weights (spec/linear.md); computed once per weight where it is kept.

@@ -17,6 +17,9 @@ namespace fp8ref {
 struct e4m3 {
   std::uint8_t bits;
 };
+struct e5m2 {
+  std::uint8_t bits;
+};
 struct bf16 {
   std::uint16_t bits;
 };
@@ -35,9 +38,19 @@ FP8REF_HD To bit_cast(From from) {
 
 // Policies. The names are the enum strings of spec/ops.toml's pages, of Python and of JSON.
 enum class Overflow { saturate, nan };
-enum class Accumulate { exact, sm90_wgmma };
-enum class Epilogue { a_b };
-enum class OutDtype { float32, bfloat16, float16 };
+enum class Accumulate {
+  exact,
+  sm80_mma,
+  sm89_mma,
+  sm90_mma_sync,
+  sm90_wgmma,
+  sm90_wgmma_promoted,
+  sm100_tcgen05,
+  sm120_mma,
+};
+enum class Operand { e4m3, e5m2, bf16, fp16 };
+enum class Epilogue { a_b, b_a, ab, deepgemm, triton, triton_ba };
+enum class OutDtype { float32, bfloat16, float16, float8_e4m3fn };
 enum class Rule {
   vllm_per_token,
   vllm_per_tensor_static,

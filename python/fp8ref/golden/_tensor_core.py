@@ -23,7 +23,8 @@ Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-ZERO = -60  # "exponent" of a zero FP8 operand: a product with it stays below every real product
+ZERO = -60  # "exponent" of a zero FP8 operand: with any other it stays below every product of non-zero numbers
+SMALLEST = {"fp8": -28, "bf16": -252, "fp16": -28}  # exponents of products of two subnormals
 PLANE = 1 << 15  # outputs worked on at once, so that the planes stay in cache
 COLUMNS = 1 << 21  # elements of B decoded at once
 NAN32 = np.uint32(0x7FFFFFFF).view(np.float32)  # what tensor cores answer [MMA-SPECIAL]
@@ -59,11 +60,11 @@ def _tables(dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
     Significands are not normalised: subnormals have the exponent of the smallest normal number. [MMA-STEP]
     """
     row, bits = OPERANDS[dtype], 8 * dtype.itemsize
-    with np.errstate(invalid="ignore"):
-        every = np.arange(1 << bits, dtype=np.uint32).astype(f"u{dtype.itemsize}").view(dtype).astype(np.float32)
-    finite = np.where(np.isfinite(every), every, np.float32(0)).astype(row.work)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        every = np.arange(1 << bits, dtype=np.uint32).astype(f"u{dtype.itemsize}").view(dtype).astype(row.work)
+    finite = np.where(np.isfinite(every), every, 0)
     exponent = np.maximum(np.frexp(finite)[1] - 1, row.emin)
-    return finite, np.where(finite == 0, row.zero, exponent).astype(row.exponent), every.astype(row.work)
+    return finite, np.where(finite == 0, row.zero, exponent).astype(row.exponent), every
 
 
 FINITE = _tables(np.dtype(ml_dtypes.float8_e4m3fn))[0]
@@ -95,7 +96,8 @@ def _largest_exponent(unit: Unit, a: Planes, b: Planes, block: slice, accumulato
     for ea, eb in zip(a.exponents[block], b.exponents[block], strict=True):
         np.maximum(top, np.add(ea[:, None], eb, out=pair), out=top)
     own = np.where(accumulator == 0, unit.floor, np.maximum(np.frexp(accumulator)[1] - 1, unit.result.emin))
-    return np.maximum(np.maximum(own, unit.floor), top)
+    products = np.where(top < SMALLEST[unit.operands], unit.floor, top.astype(np.int32))
+    return np.maximum(np.maximum(own, unit.floor), products)
 
 
 def _convert(x: NDArray[np.float64], result: Result) -> Array:
@@ -155,7 +157,9 @@ def _rewritten(rows: Array) -> Array:
     wide = np.zeros((rows.shape[0], -(-rows.shape[1] // 32) * 32), np.float16)
     with np.errstate(invalid="ignore"):
         wide[:, : rows.shape[1]] = rows.astype(np.float16)  # exact
-    groups = wide.reshape(len(rows), -1, 8, 2, 2).transpose(0, 1, 3, 2, 4)  # (rows, step, half, quad, k of the pair)
+    groups = wide.reshape(len(rows), wide.shape[1] // 32, 8, 2, 2).transpose(
+        0, 1, 3, 2, 4
+    )  # (rows, step, half, quad, k of the pair)
     return np.ascontiguousarray(groups.reshape(wide.shape))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ... import _ext
-from ...golden._args import bias_vector, choice, codes_array, fail, float32_scale
-from ...golden.scaled_mm import ACCUMULATORS, EPILOGUES
-from ._arrays import OUT_DTYPES, Array, bits
+from ...golden._args import bias_vector, codes_array, fail
+from ...golden._mm_args import policy, scale_pair
+from ._arrays import Array, bits
+from ._matmul import MATMUL_DTYPES, policies
 
 OP = "scaled_mm"
 
@@ -24,21 +25,30 @@ def scaled_mm(
     out_dtype: str = "bfloat16",
     accumulate: str = "exact",
     epilogue: str = "a_b",
+    split_k: int = 1,
+    out_scale: Any = None,
+    overflow: str | None = None,
 ) -> Array:
     """The scaled product of E4M3 codes, as :func:`fp8ref.scaled_mm`.
 
     Args:
         a: codes (M, K), float8_e4m3fn or uint8.
         b: codes (N, K), as ``nn.Linear`` stores weights.
-        a_scale: float32 (bfloat16 and float16 widen exactly), one value or (M, 1); sign bit clear.
-        b_scale: the same, one value or (N, 1).
+        a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (M, 1), or
+            for each block of 128 along K (M, ceil(K / 128)).
+        b_scale: the same: one value, (N, 1), (ceil(N / 128), ceil(K / 128)) or (N, ceil(K / 128)).
         bias: (N,) float32, bfloat16 or float16, or None.
-        out_dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        accumulate: ``"exact"`` or ``"sm90_wgmma"``.
-        epilogue: ``"a_b"``.
+        out_dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float8_e4m3fn"``.
+        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``.
+        epilogue: the order of the scales: ``"a_b"`` multiplies by ``b_scale`` first, ``"b_a"`` by ``a_scale`` first,
+            ``"ab"`` by their product; with block scales also the orders of kernels that scale each block's sum:
+            ``"deepgemm"``, ``"triton"``, ``"triton_ba"``.
+        split_k: the number of contiguous parts of K that a tensor core sums apart.
+        out_scale: the multiplier before rounding to E4M3, one value; for that output type only.
+        overflow: ``"saturate"`` or ``"nan"``, as :func:`fp8ref.encode` has it; for that output type only.
 
     Returns:
-        (M, N) of ``out_dtype``.
+        (M, N) of ``out_dtype``. The clauses [MM-...] of spec/scaled_mm.md say which steps round.
 
     Raises:
         OpError: shapes, dtypes or policies that have no meaning, or a scale whose sign bit is set.
@@ -49,25 +59,22 @@ def scaled_mm(
         >>> fp8ref.backend("cpu").scaled_mm(one, one, 0.5, 0.25, out_dtype="float32").tolist()
         [[4.0]]
     """
-    choice(OP, "out_dtype", out_dtype, OUT_DTYPES)
-    choice(OP, "accumulate", accumulate, ACCUMULATORS)
-    choice(OP, "epilogue", epilogue, EPILOGUES)
+    how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
     left, right = codes_array(OP, "a", a, 2), codes_array(OP, "b", b, 2)
     (m, k), n = left.shape, right.shape[0]
     if right.shape[1] != k:
         raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (M, K) and (N, K)")
-    a_s, b_s = float32_scale(OP, "a_scale", a_scale, m), float32_scale(OP, "b_scale", b_scale, n)
+    a_s, b_s, kind = scale_pair(OP, a_scale, b_scale, (m, n, k), how)
     offset = bias_vector(OP, bias, n)
-    out = np.empty((m, n), OUT_DTYPES[out_dtype])
+    out = np.empty((m, n), MATMUL_DTYPES[out_dtype])
     _ext.scaled_mm(
         bits(left),
         bits(right),
         bits(a_s),
         bits(b_s),
         None if offset is None else bits(offset),
-        out_dtype,
-        accumulate,
-        epilogue,
         bits(out),
+        kind,
+        *policies(how),
     )
     return out

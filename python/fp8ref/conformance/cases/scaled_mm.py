@@ -139,13 +139,18 @@ def _large(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "longest_k", _mm(largest, np.concatenate([largest, s.codes((1, 400_000)).view(np.uint8)]))
 
 
+def _everywhere(group: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[Case]:
+    for name, arguments in group:
+        for accumulate in ACCUMULATE:
+            for out in OUT:
+                more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
+                yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+
+
 def cases(level: str) -> Iterator[Case]:
     """Every input under both accumulators and all wide output types; then block scales, orders and E4M3 output."""
-    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials(), _large(level)):
-        for name, arguments in group:
-            for accumulate in ACCUMULATE:
-                for out in OUT:
-                    more = {"accumulate": accumulate, "out_dtype": out, "epilogue": "a_b"}
-                    yield Case(f"{name}/{accumulate}/{out}", "scaled_mm", {**arguments, **more})
+    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials()):
+        yield from _everywhere(group)
     yield from block_cases()
+    yield from _everywhere(_large(level))
     yield from _errors()

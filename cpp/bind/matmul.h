@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the bindings of scaled_mm and grouped_mm have in common.
+#pragma once
+
+#include <nanobind/stl/optional.h>
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "bind/bind.h"
+#include "fp8ref/cpu.h"
+
+namespace fp8ref::bind {
+
+/// The last arguments of both, in this order.
+struct MatmulPolicy {
+  std::string_view scales, out_dtype, accumulate, epilogue;
+  std::int64_t split_k;
+  float out_scale;
+  std::string_view overflow;
+};
+
+/// Arguments for rows (m, k) and (n, k) with these policies; the scales are still to be set.
+inline cpu::ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<std::uint8_t>& b,
+                                          const std::optional<In<float>>& bias, const MatmulPolicy& policy,
+                                          const AnyOut& out) {
+  cpu::ScaledMmArgs args{};
+  args.a = as_e4m3(a.data());
+  args.b = as_e4m3(b.data());
+  args.m = static_cast<std::int64_t>(a.shape(0));
+  args.n = static_cast<std::int64_t>(b.shape(b.ndim() - 2));
+  args.k = static_cast<std::int64_t>(a.shape(1));
+  args.bias = bias ? bias->data() : nullptr;
+  args.accumulate = accumulate_of(policy.accumulate);
+  args.epilogue = epilogue_of(policy.epilogue);
+  args.out_dtype = out_dtype_of(policy.out_dtype);
+  args.out = out.data();
+  args.scales = scales_of(policy.scales);
+  args.split_k = policy.split_k;
+  args.out_scale = policy.out_scale;
+  args.overflow = overflow_of(policy.overflow);
+  return args;
+}
+
+}  // namespace fp8ref::bind
