@@ -16,7 +16,9 @@ Example:
 
 from __future__ import annotations
 
+import importlib
 import os
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import errors
@@ -36,6 +38,7 @@ from .golden.scaled_mm import scaled_mm
 from .golden.silu_mul import silu_mul
 
 if TYPE_CHECKING:
+    from . import compare
     from .model import Model
 
 __version__ = "0.1.0"
@@ -45,6 +48,7 @@ __all__ = [
     "__version__",
     "attention",
     "backend",
+    "compare",
     "decode",
     "dequantize",
     "encode",
@@ -64,6 +68,13 @@ __all__ = [
     "scaled_mm",
     "silu_mul",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """``fp8ref.compare`` is loaded when it is first used."""
+    if name == "compare":
+        return importlib.import_module(".compare", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:

@@ -18,6 +18,7 @@ ALLOWED = {
     "table": set(),
     "golden": {"errors"},
     "checkpoint": {"errors", "golden"},
+    "compare": {"golden"},
     "backends": {"errors", "table", "golden", "_ext"},
     "model": {"errors", "golden", "backends", "checkpoint"},
     "conformance": {"errors", "table", "golden", "backends", "checkpoint", "model", ""},
@@ -25,13 +26,14 @@ ALLOWED = {
     "bench": {"errors", "golden", "backends", "checkpoint", "model"},
     "cli": {"errors", "golden", "backends", "checkpoint", "model", "conformance", "demo", "bench", "_ext", ""},
     "__main__": {"cli"},
-    "__init__": {"errors", "golden", "backends", "model"},
+    "__init__": {"errors", "golden", "backends", "compare", "model"},
 }
 # Packages outside of the standard library; everything else that a part needs is an error.
 OUTSIDE = {
     "golden": {"numpy", "ml_dtypes"},
     "backends": {"numpy", "ml_dtypes"},
     "checkpoint": {"numpy", "ml_dtypes", "safetensors"},
+    "compare": {"numpy", "ml_dtypes"},
     "model": {"numpy", "tokenizers", "jinja2"},
     "conformance": {"numpy", "ml_dtypes", "rich"},
     "demo": {"numpy", "ml_dtypes", "gguf", "tokenizers"},
@@ -98,7 +100,7 @@ def test_import_needs_numpy_and_ml_dtypes_only() -> None:
     before = set(_fresh("print(*sys.modules)").split())  # what .pth files of the environment load anyway
     assert outside - {module.split(".")[0] for module in before} == {"numpy", "ml_dtypes"}
     assert "fp8ref._ext" not in loaded, "the oracle must not need the compiled extension"
-    for part in ("model", "checkpoint", "conformance", "cli", "demo"):
+    for part in ("model", "checkpoint", "compare", "conformance", "cli", "demo"):
         assert f"fp8ref.{part}" not in loaded
 
 

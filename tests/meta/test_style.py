@@ -62,7 +62,7 @@ def _public_functions(path: Path) -> list[ast.FunctionDef]:
 
 
 def _api() -> list[Path]:
-    parts = ("golden", "backends", "checkpoint", "model", "conformance", "demo")
+    parts = ("golden", "compare", "backends", "checkpoint", "model", "conformance", "demo")
     folders = [path for part in parts for path in (PACKAGE / part).rglob("*.py")]
     return sorted([*folders, *PACKAGE.glob("*.py")])
 
