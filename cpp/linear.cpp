@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear over arrays (spec/linear.md): float64 dots, then per output the exactness test, the certificate, or the exact
-// sum.
+// sum. By a tensor core: the chains of mma.cpp.
 #include "fp8ref/linear.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "chains.h"
 #include "dots.h"
 #include "fp8ref/cpu.h"
+#include "fp8ref/errors.h"
 #include "fpenv.h"
 
 namespace fp8ref::cpu {
@@ -121,6 +123,21 @@ void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::i
       for (std::int64_t j = 0; j < block.columns; ++j) {
         finish(problem, block.row + i, block.column + j, block.dots[i * kBlockColumns + j]);
       }
+    }
+  });
+}
+
+void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
+            Accumulate unit, bf16* out) {
+  if (unit != unit_of(unit)) throw OpError("linear: a promoted accumulator is no unit");
+  const FpEnv env;
+  const MmaArgs args{x, w, Operand::bf16, Operand::bf16, m, n, k, nullptr, unit, OutDtype::float32, nullptr};
+  chain_tiles(args, [&](const ChainTile& tile) {
+    float accumulators[kChainColumns] = {};
+    tile.run(0, k, accumulators);
+    for (std::int64_t c = 0; c < tile.columns; ++c) {
+      const std::int64_t j = tile.column + c;
+      out[tile.row * n + j] = linear_tail(accumulators[c], bias == nullptr ? nullptr : bias + j);
     }
   });
 }

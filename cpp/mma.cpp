@@ -135,7 +135,7 @@ void add_part(const ChainTile& tile, std::int64_t first, std::int64_t last, std:
 }  // namespace
 
 ChainOperands::ChainOperands(const MmaArgs& given) : args(given) {
-  core = tensor_core(args.accumulate, class_of(args.a_type), args.out_dtype);
+  core = tensor_core(unit_of(args.accumulate), class_of(args.a_type), args.out_dtype);
   if (core.block == 0 || class_of(args.a_type) != class_of(args.b_type)) {
     throw OpError("mma: the tensor core has no such operands");
   }
@@ -203,6 +203,7 @@ void accumulate_tile(const ChainTile& tile, std::int64_t k, Accumulate accumulat
 }
 
 void mma(const MmaArgs& args) {
+  if (args.accumulate != unit_of(args.accumulate)) throw OpError("mma: a promoted accumulator is no unit");
   const FpEnv env;
   chain_tiles(args, [&](const ChainTile& tile) {
     const bool half = args.out_dtype == OutDtype::float16;

@@ -10,14 +10,22 @@ namespace {
 
 using namespace fp8ref::bind;
 
-void linear(In<std::uint16_t> x, In<std::uint16_t> weight, std::optional<In<float>> bias, Out<std::uint16_t> out) {
-  fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), static_cast<std::int64_t>(x.shape(0)),
-                      static_cast<std::int64_t>(weight.shape(0)), static_cast<std::int64_t>(x.shape(1)),
-                      bias ? bias->data() : nullptr, nullptr, as_bf16(out.data()));
+void linear(In<std::uint16_t> x, In<std::uint16_t> weight, std::optional<In<float>> bias, Out<std::uint16_t> out,
+            std::string_view accumulate) {
+  const auto m = static_cast<std::int64_t>(x.shape(0)), n = static_cast<std::int64_t>(weight.shape(0));
+  const auto k = static_cast<std::int64_t>(x.shape(1));
+  const float* offset = bias ? bias->data() : nullptr;
+  const fp8ref::Accumulate unit = accumulate_of(accumulate);
+  if (unit == fp8ref::Accumulate::exact) {
+    fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), m, n, k, offset, nullptr, as_bf16(out.data()));
+  } else {
+    fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), m, n, k, offset, unit, as_bf16(out.data()));
+  }
 }
 
 }  // namespace
 
 void bind_linear(nanobind::module_& m) {
-  m.def("linear", &linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("out"), Unlocked());
+  m.def("linear", &linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("out"),
+        nb::arg("accumulate"), Unlocked());
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bits import BF16, from_bits
 from everywhere import assert_everywhere
+from inputs.mma import WIDE_UNITS
 
 SHAPES = [(1, 1, 1), (1, 100, 576), (1, 7, 33), (2, 3, 31), (4, 97, 100), (131, 200, 72), (9, 30, 1001)]
 
@@ -83,3 +84,29 @@ def test_overflow_and_zero():
     x = np.array([[huge, huge, huge], [huge, huge, np.inf], [tiny, tiny, tiny], [tiny, tiny, -tiny]], BF16)
     for bias in (None, np.full(4, -0.0, np.float32), np.full(4, -3.4e38, np.float32), np.full(4, np.inf, np.float32)):
         assert_everywhere("linear", x, weight, bias)
+
+
+@pytest.mark.parametrize("accumulate", WIDE_UNITS)
+@pytest.mark.parametrize("shape", [*SHAPES[:5], (9, 30, 1001)], ids=str)
+def test_by_unit(shape, accumulate):
+    m, n, k = shape
+    rng = np.random.default_rng(11)
+    for spread in (0, 20, 60):
+        x, weight = random_bf16(rng, (m, k), -spread), random_bf16(rng, (n, k), -spread)
+        assert_everywhere("linear", x, weight, None, accumulate)
+        assert_everywhere("linear", x, weight, random_bf16(rng, n), accumulate)
+
+
+@given(
+    accumulate=st.sampled_from(WIDE_UNITS),
+    seed=st.integers(0, 2**32),
+    shape=st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 40)),
+    specials=st.booleans(),
+)
+def test_any_bits_by_unit(accumulate, seed, shape, specials):
+    m, n, k = shape
+    rng = np.random.default_rng(seed)
+    x, weight = (from_bits(rng.integers(0, 2**16, (rows, k)), BF16) for rows in (m, n))
+    if not specials:
+        x, weight = (np.where(np.isfinite(y.astype(np.float32)), y, BF16.type(3e38)) for y in (x, weight))
+    assert_everywhere("linear", x, weight, from_bits(rng.integers(0, 2**32, n), np.float32), accumulate)

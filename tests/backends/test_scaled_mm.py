@@ -12,6 +12,7 @@ from bits import BF16, from_bits
 from everywhere import assert_everywhere
 
 ACCUMULATORS = ("exact", "sm90_wgmma")
+OTHER_ACCUMULATORS = ("sm90_wgmma_promoted", "sm90_mma_sync", "sm89_mma", "sm100_tcgen05", "sm120_mma")
 OUT_DTYPES = ("float32", "bfloat16", "float16")
 EXACT_ORDERS, BLOCK_ORDERS = ("a_b", "b_a", "ab"), ("deepgemm", "triton", "triton_ba")
 E4M3_OUT = {"out_dtype": "float8_e4m3fn", "out_scale": np.float32(0.37)}
@@ -155,6 +156,19 @@ def test_blocks_of_anything(epilogue, seed, shape):
     for bias in (None, from_bits(rng.integers(0, 2**32, n), np.float32), np.full(n, np.inf, np.float32)):
         assert_everywhere("scaled_mm", a, b, *scales, bias, "float32", epilogue=epilogue)
         assert_everywhere("scaled_mm", a, b, *scales, bias, epilogue=epilogue, overflow="nan", **E4M3_OUT)
+
+
+@pytest.mark.parametrize("accumulate", [*ACCUMULATORS, *OTHER_ACCUMULATORS])
+def test_split_k(accumulate):
+    """Parts of whole blocks of 128, the last ones short or empty; block epilogues with every accumulator."""
+    rng = np.random.default_rng(12)
+    a, b = random_codes(rng, (3, 700)), random_codes(rng, (20, 700))
+    scales = random_scale(rng, 3), random_scale(rng, 20)
+    for split_k in (1, 2, 4, 5, 6, 7, 2**31 - 1):
+        assert_everywhere("scaled_mm", a, b, *scales, None, "float32", accumulate, "b_a", split_k)
+    blocks = [np.exp2(rng.uniform(-12, 2, (rows, 6))).astype(np.float32) for rows in (3, 20)]
+    for epilogue in BLOCK_ORDERS:
+        assert_everywhere("scaled_mm", a, b, *blocks, None, "float32", accumulate, epilogue)
 
 
 def test_beyond_one_span():

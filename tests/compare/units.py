@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accumulators run for many rows at once, row i of a with row i of b: a second reading, apart from fp8ref. [MM-TFDPA]
+"""Accumulators run for many rows at once, row i of a with row i of b: a second reading, apart from fp8ref. [MMA-STEP]
 
 Written from the published parameters, with other means than ``compare``'s bounds: signed sums, no magnitudes. Float64
 holds every step: at most 33 terms below 2**27.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bit probes of Hopper's FP8 tensor core: rows of products and the accumulator that they must give.
 
-The model behind the expected bits is described, with its sources, in spec/scaled_mm.md [MM-TFDPA].
+The model behind the expected bits is described, with its sources, in spec/mma.md [MMA-STEP].
 """
 
 from __future__ import annotations

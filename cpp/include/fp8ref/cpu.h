@@ -104,6 +104,9 @@ void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts
 /// out (m, n) = RNbf(RN32(x . w (+ bias))); w_facts: n entries, or nullptr to have them computed.
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
             const RowFacts* w_facts, bf16* out);
+/// The same with the accumulators of a tensor core in place of the exact dots. Throws OpError if it takes no bf16.
+void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
+            Accumulate unit, bf16* out);
 
 // ---- rmsnorm --------------------------------------------------------------------------------------------------------
 /// weight may be nullptr (the weightless form). eps > 0.

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "fp8ref/mma.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/round.h"
 #include "fp8ref/wide.h"
@@ -41,6 +42,15 @@ FP8REF_HD float linear_rn32(const bf16* x, const bf16* w, std::int64_t k, const 
 /// One output, exactly.
 FP8REF_HD bf16 linear_element(const bf16* x, const bf16* w, std::int64_t k, const float* bias) {
   return rnbf(linear_rn32(x, w, k, bias));
+}
+
+/// One output by a tensor core: RNbf(RN32(accumulator + bias)) [LINEAR-UNIT].
+FP8REF_HD bf16 linear_tail(float accumulator, const float* bias) {
+  return rnbf(bias == nullptr ? accumulator : add32(accumulator, *bias));
+}
+FP8REF_HD bf16 linear_element(const bf16* x, const bf16* w, std::int64_t k, const float* bias, Accumulate accumulate) {
+  if (accumulate == Accumulate::exact) return linear_element(x, w, k, bias);
+  return linear_tail(mma_accumulate(x, w, k, accumulate, 1), bias);
 }
 
 /// A result, and whether it is proven.

@@ -78,11 +78,14 @@ FP8REF_HD constexpr UnitTable unit_table() {
   }};
 }
 
-/// The core of a unit for such operands and results; block is 0 where the unit has none. Promotion is no matter of the
-/// unit [MMA-PROMOTE].
+/// The unit whose chains an accumulator is made of [MMA-PROMOTE].
+FP8REF_HD constexpr Accumulate unit_of(Accumulate accumulate) {
+  return accumulate == Accumulate::sm90_wgmma_promoted ? Accumulate::sm90_wgmma : accumulate;
+}
+
+/// The core of a unit for such operands and results; block is 0 where the unit has none.
 FP8REF_HD constexpr TensorCore tensor_core(Accumulate name, OperandClass operands, OutDtype out) {
   const UnitTable table = unit_table();
-  if (name == Accumulate::sm90_wgmma_promoted) name = Accumulate::sm90_wgmma;
   for (const Unit& unit : table.rows) {
     const bool half = unit.core.result == Conversion::fp16;
     if (unit.name == name && unit.operands == operands && half == (out == OutDtype::float16)) return unit.core;
@@ -252,7 +255,7 @@ FP8REF_HD std::int64_t split_depth(std::int64_t k, std::int64_t split_k) {
 /// The accumulator over one part of K: one chain, or a chain for every tile and fp32 additions [MMA-PROMOTE].
 template <class A, class B>
 FP8REF_HD float part_accumulator(const A* a, const B* b, std::int64_t k, Accumulate accumulate) {
-  const TensorCore core = tensor_core(accumulate, Encoding<A>::kClass, OutDtype::float32);
+  const TensorCore core = tensor_core(unit_of(accumulate), Encoding<A>::kClass, OutDtype::float32);
   if (accumulate != Accumulate::sm90_wgmma_promoted) return tensor_core_chain(core, a, b, k, 0.0f);
   float sum = 0;
   for (std::int64_t i = 0; i < k; i += kMmaTile) {

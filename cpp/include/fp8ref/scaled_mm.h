@@ -41,7 +41,7 @@ FP8REF_HD double block_dot(const e4m3* a, const e4m3* b, std::int64_t k) {
   return mul64(static_cast<double>(sum), 0x1p-18);  // below 2^43: exact
 }
 
-/// The accumulator over k; `exact` has no parts [MM-SPLIT-K].
+/// The accumulator over k, exact or by a tensor core [MM-UNIT]; `exact` has no parts [MM-SPLIT-K].
 FP8REF_HD float accumulator(const e4m3* a, const e4m3* b, std::int64_t k, Accumulate accumulate, std::int64_t split_k) {
   return accumulate == Accumulate::exact ? exact_dot(a, b, k) : mma_accumulate(a, b, k, accumulate, split_k);
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 COPY_BYTES = 1 << 28
+REST = 0.1  # seconds before a timed call: the threads of a BLAS go on spinning for a while and take cores from others
 GIGA = 1e9
 
 Work = Callable[[], object]
@@ -44,6 +45,7 @@ def seconds(*works: Work, least: int = 3, duration: float = 0.6) -> list[float]:
     times: list[list[float]] = [[] for _ in works]
     while len(times[0]) < least or sum(times[0]) < duration:
         for work, taken in zip(works, times, strict=True):
+            time.sleep(REST)
             start = time.perf_counter()
             work()
             taken.append(time.perf_counter() - start)
