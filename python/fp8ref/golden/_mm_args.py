@@ -131,6 +131,8 @@ def group_scales(
     kind = scale_kind(op, a_s.shape, b_s.shape[1:] if each else (), (rows, n, k), how, " for each expert")
     if kind == "values" and a_s.shape in ONE_VALUE:
         a_s = a_s.reshape(())
+    if kind == "values" and each and b_s.shape[1:] in ONE_VALUE:
+        b_s = b_s.reshape(experts)
     return a_s, b_s if each else b_s.reshape(())
 
 
