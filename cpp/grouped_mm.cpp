@@ -19,8 +19,8 @@ ScaledMmArgs group(const GroupedMmArgs& args, std::int64_t expert) {
   const std::int64_t row = args.offsets[expert];
   ScaledMmArgs one = args.all;
   one.m = args.offsets[expert + 1] - row;
-  one.a += row * one.k;
-  one.b += expert * one.n * one.k;
+  one.a = static_cast<const std::uint8_t*>(one.a) + row * one.k;  // codes are bytes
+  one.b = static_cast<const std::uint8_t*>(one.b) + expert * one.n * one.k;
   one.a_scale.data = one.a_scale.of_row(row);
   one.b_scale.data += expert * args.b_scale_stride;
   if (one.bias != nullptr) one.bias += expert * one.n;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "chain_pack.h"
 #include "scaled_mm.h"
 
 namespace fp8ref::cpu {
@@ -20,17 +21,24 @@ struct ScaledRow {
 
 /// The codes of one operand with the scales of their blocks.
 struct ScaledCodes {
-  const e4m3* codes;
+  const void* codes;
+  Operand type;
   std::int64_t k;
   ScaleView scales;
 
-  /// A row's values times their scales: 4 bits times 24, so exact. A scale that is no finite number counts as 0.
+  void decode(std::int64_t row, std::int64_t first, std::int64_t n, double* x) const {
+    if (type == Operand::e4m3) return kernels().decode_e4m3(static_cast<const e4m3*>(codes) + row * k + first, n, x);
+    decode_e5m2(static_cast<const e5m2*>(codes) + row * k + first, n, x);
+  }
+
+  /// A row's values times their scales: at most 4 bits times 24, so exact. A scale that is no finite number counts as
+  /// 0.
   void operator()(std::int64_t row, std::int64_t first, std::int64_t n, double* x) const {
     for (std::int64_t p = first; p < first + n;) {
       const std::int64_t block = p / kScaleBlock, count = std::min((block + 1) * kScaleBlock, first + n) - p;
       const double scale = finite_scale(row, block);
       double* part = x + (p - first);
-      kernels().decode_e4m3(codes + row * k + p, count, part);
+      decode(row, p, count, part);
       for (std::int64_t i = 0; i < count; ++i) part[i] *= scale;
       p += count;
     }
@@ -41,16 +49,23 @@ struct ScaledCodes {
     return scale < INFINITY ? static_cast<double>(scale) : 0.0;
   }
 
+  /// The sum of the squares of decoded codes.
+  double block_square(std::int64_t row, std::int64_t first, std::int64_t n) const {
+    double x[kScaleBlock], sum = 0;
+    decode(row, first, n, x);
+    if (type == Operand::e4m3) return kernels().dot_e4m3(x, static_cast<const e4m3*>(codes) + row * k + first, n);
+    for (std::int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+    return sum;
+  }
+
   ScaledRow facts(std::int64_t row) const {
-    double x[kScaleBlock], squares = 0;
-    const e4m3* begin = codes + row * k;
-    bool finite = !kernels().has_nan(begin, k);
+    double squares = 0;
+    bool finite = with_operand(type, codes, [&](const auto* x) { return row_flags(x + row * k, k) < kInfiniteRow; });
     for (std::int64_t p = 0; p < k; p += kScaleBlock) {
       const std::int64_t count = std::min<std::int64_t>(kScaleBlock, k - p);
       const double scale = finite_scale(row, p / kScaleBlock);
       finite = finite && scales.of_row(row)[p / kScaleBlock] < INFINITY;
-      kernels().decode_e4m3(begin + p, count, x);
-      squares += kernels().dot_e4m3(x, begin + p, count) * (scale * scale);  // the dot is exact
+      squares += block_square(row, p, count) * (scale * scale);
     }
     // Inflated beyond what the roundings of a sum of positive terms can lose.
     return {std::sqrt(squares) * (1 + 0x1p-40 + static_cast<double>(k) * 0x1p-52), finite};
@@ -70,11 +85,12 @@ double decoded_dot(const double* a, const e4m3* b, std::int64_t count) { return 
 
 /// One output in fp32, exactly; special values too.
 float settle(const ScaledMmArgs& args, std::int64_t i, std::int64_t j) {
+  if (has_e5m2(args)) return exact_element(args, i, j);
   BlockSum sum;
   double x[kScaleBlock];
   for (std::int64_t p = 0; p < args.k; p += kScaleBlock) {
     const std::int64_t count = std::min<std::int64_t>(kScaleBlock, args.k - p);
-    const e4m3 *a = args.a + i * args.k + p, *b = args.b + j * args.k + p;
+    const e4m3 *a = a_codes(args) + i * args.k + p, *b = b_codes(args) + j * args.k + p;
     kernels().decode_e4m3(a, count, x);
     const bool nan = kernels().has_nan(a, count) || kernels().has_nan(b, count);
     const double dot = nan ? NAN : decoded_dot(x, b, count) * kDecodedScale;
@@ -133,15 +149,15 @@ void single_row(const ScaledMmArgs& args) {
   const std::int64_t blocks = (args.k + kScaleBlock - 1) / kScaleBlock;
   const double unit = static_cast<double>(blocks + 4) * 0x1p-52;  // beyond what 2 roundings for each block can lose
   std::vector<double> x(static_cast<std::size_t>(args.k));
-  kernel.decode_e4m3(args.a, args.k, x.data());
-  const bool a_finite = !kernel.has_nan(args.a, args.k);
+  kernel.decode_e4m3(a_codes(args), args.k, x.data());
+  const bool a_finite = !kernel.has_nan(a_codes(args), args.k);
   const float* a_scale = args.a_scale.of_row(0);
   parallel_for(args.n, kWorkPerTask / (args.k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
     double sums[kColumns], errors[kColumns];
     for (std::int64_t j = begin; j < end; j += kColumns) {
       const std::int64_t columns = std::min(kColumns, end - j);
       for (std::int64_t c = 0; c < columns; ++c) {
-        const e4m3* row = args.b + (j + c) * args.k;
+        const e4m3* row = b_codes(args) + (j + c) * args.k;
         const float* b_scale = args.b_scale.of_row(j + c);
         double sum = 0, magnitude = 0;
         for (std::int64_t p = 0; p < args.k; p += kScaleBlock) {
@@ -163,8 +179,8 @@ void single_row(const ScaledMmArgs& args) {
 }  // namespace
 
 void exact_blocks(const ScaledMmArgs& args) {
-  if (args.m == 1) return single_row(args);
-  const ScaledCodes a{args.a, args.k, args.a_scale}, b{args.b, args.k, args.b_scale};
+  if (args.m == 1 && !has_e5m2(args)) return single_row(args);
+  const ScaledCodes a{args.a, args.a_type, args.k, args.a_scale}, b{args.b, args.b_type, args.k, args.b_scale};
   const std::vector<ScaledRow> a_facts = a.all_facts(args.m), b_facts = b.all_facts(args.n);
   // Fewer than k + 4 roundings on the way of any product into its sum, and room for those of the interval's ends.
   const double unit = static_cast<double>(args.k + 8) * 0x1p-52;
@@ -183,8 +199,8 @@ void exact_blocks(const ScaledMmArgs& args) {
 }
 
 void exact_dots_of_blocks(const ScaledMmArgs& args) {
-  const std::vector<std::uint8_t> a_nan = nan_rows(args.a, args.m, args.k);
-  const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
+  const std::vector<std::uint8_t> a_nan = nan_rows(a_codes(args), args.m, args.k);
+  const std::vector<std::uint8_t> b_nan = nan_rows(b_codes(args), args.n, args.k);
   dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {0, args.k, kScaleBlock},
              [&](const DotBlock& block, std::int64_t p) {
                thread_local Buffer<float> storage;

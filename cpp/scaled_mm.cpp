@@ -27,34 +27,18 @@ void scale_row(float a_scale, const float* b_scale, const float* bias, std::int6
   }
 }
 
-/// Epilogue and output rounding for accumulators of row i, columns j and on, at most kBlockColumns; overwrites them.
-void finish_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* accumulators) {
-  const float a_scale = *args.a_scale.of_row(i);
-  const float* bias = args.bias == nullptr ? nullptr : args.bias + j;
-  float b_scale[kBlockColumns];
-  for (std::int64_t c = 0; c < columns; ++c) b_scale[c] = args.b_scale.data[(j + c) * args.b_scale.stride];
-  if (args.epilogue == Epilogue::a_b) {
-    scale_row<Epilogue::a_b>(a_scale, b_scale, bias, columns, accumulators);
-  } else if (args.epilogue == Epilogue::b_a) {
-    scale_row<Epilogue::b_a>(a_scale, b_scale, bias, columns, accumulators);
-  } else {
-    scale_row<Epilogue::ab>(a_scale, b_scale, bias, columns, accumulators);
-  }
-  store_row(args, i, j, columns, accumulators);
-}
-
 /// One row of a: codes of b are decoded in registers, each used once.
 void exact_single_row(const ScaledMmArgs& args, bool a_nan) {
   constexpr std::int64_t kColumns = 64;
   const Kernels& kernel = kernels();
   std::vector<double> x(static_cast<std::size_t>(args.k));
-  kernel.decode_e4m3(args.a, args.k, x.data());
+  kernel.decode_e4m3(a_codes(args), args.k, x.data());
   parallel_for(args.n, kWorkPerTask / (args.k + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
     float accumulators[kColumns];
     for (std::int64_t j = begin; j < end; j += kColumns) {
       const std::int64_t columns = std::min(kColumns, end - j);
       for (std::int64_t c = 0; c < columns; ++c) {
-        const e4m3* row = args.b + (j + c) * args.k;
+        const e4m3* row = b_codes(args) + (j + c) * args.k;
         const double dot = kernel.dot_e4m3(x.data(), row, args.k) * kDecodedScale + 0.0;
         const bool nan = a_nan || kernel.has_nan(row, args.k);
         accumulators[c] = nan ? bit_cast<float>(kNan32) : static_cast<float>(dot);
@@ -107,9 +91,9 @@ void exact_spans(const ScaledMmArgs& args, const std::vector<std::uint8_t>& a_na
 }
 
 void exact(const ScaledMmArgs& args) {
-  const std::vector<std::uint8_t> a_nan = nan_rows(args.a, args.m, args.k);
+  const std::vector<std::uint8_t> a_nan = nan_rows(a_codes(args), args.m, args.k);
   if (args.m == 1 && args.k <= kSpan) return exact_single_row(args, a_nan[0] != 0);
-  const std::vector<std::uint8_t> b_nan = nan_rows(args.b, args.n, args.k);
+  const std::vector<std::uint8_t> b_nan = nan_rows(b_codes(args), args.n, args.k);
   if (args.k > kSpan) return exact_spans(args, a_nan, b_nan);
   dot_blocks(a_rows(args), b_rows(args), args.m, args.n, {0, args.k, args.k}, [&](const DotBlock& block, auto) {
     finish_block(args, block, a_nan, b_nan, [&](std::int64_t i, std::int64_t j) {
@@ -119,7 +103,7 @@ void exact(const ScaledMmArgs& args) {
 }
 
 MmaArgs chain_arguments(const ScaledMmArgs& args) {
-  return {args.a, args.b,  Operand::e4m3,   Operand::e4m3,     args.m, args.n,
+  return {args.a, args.b,  args.a_type,     args.b_type,       args.m, args.n,
           args.k, nullptr, args.accumulate, OutDtype::float32, nullptr};
 }
 
@@ -144,6 +128,21 @@ void tensor_core_blocks(const ScaledMmArgs& args) {
 }
 
 }  // namespace
+
+void finish_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, std::int64_t columns, float* accumulators) {
+  const float a_scale = *args.a_scale.of_row(i);
+  const float* bias = args.bias == nullptr ? nullptr : args.bias + j;
+  float b_scale[kBlockColumns];
+  for (std::int64_t c = 0; c < columns; ++c) b_scale[c] = args.b_scale.data[(j + c) * args.b_scale.stride];
+  if (args.epilogue == Epilogue::a_b) {
+    scale_row<Epilogue::a_b>(a_scale, b_scale, bias, columns, accumulators);
+  } else if (args.epilogue == Epilogue::b_a) {
+    scale_row<Epilogue::b_a>(a_scale, b_scale, bias, columns, accumulators);
+  } else {
+    scale_row<Epilogue::ab>(a_scale, b_scale, bias, columns, accumulators);
+  }
+  store_row(args, i, j, columns, accumulators);
+}
 
 std::vector<std::uint8_t> nan_rows(const e4m3* codes, std::int64_t rows, std::int64_t k) {
   std::vector<std::uint8_t> flags(static_cast<std::size_t>(rows));
@@ -171,11 +170,10 @@ void finish_block_row(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, 
 void scaled_mm(const ScaledMmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   const FpEnv env;
-  const bool exactly = args.accumulate == Accumulate::exact;
-  if (args.scales == Scales::values) return exactly ? exact(args) : tensor_core_values(args);
-  const bool ordered =
-      args.epilogue == Epilogue::deepgemm || args.epilogue == Epilogue::triton || args.epilogue == Epilogue::triton_ba;
-  if (!ordered) return exact_blocks(args);
+  const bool exactly = args.accumulate == Accumulate::exact, blocks = args.scales == Scales::blocks;
+  if (blocks && !ordered_blocks(args)) return exact_blocks(args);
+  if (exactly && has_e5m2(args)) return exact_e5m2(args);
+  if (!blocks) return exactly ? exact(args) : tensor_core_values(args);
   return exactly ? exact_dots_of_blocks(args) : tensor_core_blocks(args);
 }
 

@@ -35,6 +35,10 @@ def format_of(array: Any) -> formats.Format:
     return formats.FORMATS[np.asarray(array).dtype.name]
 
 
+def _codes_format(x: np.ndarray) -> formats.Format:
+    return formats.E4M3 if x.dtype == np.uint8 else format_of(x)
+
+
 def encode(x: np.ndarray, overflow: str = "saturate") -> np.ndarray:
     fmt = format_of(x)
     codes = [_e4m3.encode(bits, fmt, overflow) for bits in pattern(x).ravel().tolist()]
@@ -98,8 +102,10 @@ def scaled_mm(
     rest += [accumulate, epilogue]
     if out_scale is not None:
         rest += [formats.decode(formats.FP32, int(pattern(np.float32(out_scale)).ravel()[0])), overflow]
-    split = {"split_k": split_k} if function is _scaled_mm.scaled_mm else {}
-    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest, **split)
+    more: dict[str, Any] = {"types": tuple(map(_codes_format, (a, b)))}
+    if function is _scaled_mm.scaled_mm:
+        more["split_k"] = split_k
+    rows = function(pattern(a).tolist(), pattern(b).tolist(), *scales, *rest, **more)
     return _array(rows, out_dtype, (len(a), len(b)))
 
 
@@ -135,7 +141,7 @@ def mma(
     accumulate: str = "sm90_wgmma",
     out_dtype: str = "float32",
 ) -> np.ndarray:
-    formats_of = [formats.E4M3 if x.dtype == np.uint8 else format_of(x) for x in (a, b)]
+    formats_of = [_codes_format(x) for x in (a, b)]
     starts = np.zeros((len(a), len(b)), np.uint32) if c is None else pattern(c)
     out = formats.FORMATS[out_dtype]
     rows = [

@@ -15,7 +15,7 @@ namespace fp8ref::bind {
 
 /// The last arguments of both, in this order.
 struct MatmulPolicy {
-  std::string_view scales, out_dtype, accumulate, epilogue;
+  std::string_view a_dtype, b_dtype, scales, out_dtype, accumulate, epilogue;
   std::int64_t split_k;
   float out_scale;
   std::string_view overflow;
@@ -26,8 +26,8 @@ inline cpu::ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<st
                                           const std::optional<In<float>>& bias, const MatmulPolicy& policy,
                                           const AnyOut& out) {
   cpu::ScaledMmArgs args{};
-  args.a = as_e4m3(a.data());
-  args.b = as_e4m3(b.data());
+  args.a = a.data();
+  args.b = b.data();
   args.m = static_cast<std::int64_t>(a.shape(0));
   args.n = static_cast<std::int64_t>(b.shape(b.ndim() - 2));
   args.k = static_cast<std::int64_t>(a.shape(1));
@@ -40,6 +40,8 @@ inline cpu::ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<st
   args.split_k = policy.split_k;
   args.out_scale = policy.out_scale;
   args.overflow = overflow_of(policy.overflow);
+  args.a_type = operand_of(policy.a_dtype);
+  args.b_type = operand_of(policy.b_dtype);
   return args;
 }
 

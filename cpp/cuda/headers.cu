@@ -35,8 +35,8 @@ __device__ void store(float value, fp16* out) {
 }  // namespace
 
 /// One output per thread; scales of stride 0 or 1; bias may be null.
-template <Accumulate accumulate, class Out>
-__global__ void scaled_mm_scalar(const e4m3* a, const e4m3* b, std::int64_t m, std::int64_t n, std::int64_t k,
+template <Accumulate accumulate, class A, class B, class Out>
+__global__ void scaled_mm_scalar(const A* a, const B* b, std::int64_t m, std::int64_t n, std::int64_t k,
                                  const float* a_scale, std::int64_t a_stride, const float* b_scale,
                                  std::int64_t b_stride, const float* bias, Out* out) {
   const std::int64_t index = thread_index();
@@ -119,13 +119,20 @@ __global__ void linear_tails(const double* dot, const double* error, const float
   certified[i] = linear_from_interval(dot[i], error[i], bias + i);
 }
 
-template __global__ void scaled_mm_scalar<Accumulate::exact, bf16>(const e4m3*, const e4m3*, std::int64_t, std::int64_t,
-                                                                   std::int64_t, const float*, std::int64_t,
-                                                                   const float*, std::int64_t, const float*, bf16*);
-template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma, float>(const e4m3*, const e4m3*, std::int64_t,
-                                                                         std::int64_t, std::int64_t, const float*,
-                                                                         std::int64_t, const float*, std::int64_t,
-                                                                         const float*, float*);
+template __global__ void scaled_mm_scalar<Accumulate::exact, e4m3, e4m3, bf16>(const e4m3*, const e4m3*, std::int64_t,
+                                                                               std::int64_t, std::int64_t, const float*,
+                                                                               std::int64_t, const float*, std::int64_t,
+                                                                               const float*, bf16*);
+template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma, e4m3, e4m3, float>(
+    const e4m3*, const e4m3*, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t, const float*,
+    std::int64_t, const float*, float*);
+template __global__ void scaled_mm_scalar<Accumulate::exact, e5m2, e5m2, bf16>(const e5m2*, const e5m2*, std::int64_t,
+                                                                               std::int64_t, std::int64_t, const float*,
+                                                                               std::int64_t, const float*, std::int64_t,
+                                                                               const float*, bf16*);
+template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma_promoted, e4m3, e5m2, float>(
+    const e4m3*, const e5m2*, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t, const float*,
+    std::int64_t, const float*, float*);
 template __global__ void mma_scalar<e4m3, e4m3, float>(const e4m3*, const e4m3*, std::int64_t, std::int64_t,
                                                        std::int64_t, TensorCore, float*);
 template __global__ void mma_scalar<e5m2, e4m3, float>(const e5m2*, const e4m3*, std::int64_t, std::int64_t,

@@ -41,10 +41,10 @@ def block_products_are_rounded(patch: MonkeyPatch) -> None:
 def blocks_have_64_elements_of_n(patch: MonkeyPatch) -> None:
     right = scaled_mm.block_scaled_mm
 
-    def half(a: Any, b: Any, a_scales: Any, b_scales: Any, *rest: Any) -> Any:
+    def half(a: Any, b: Any, a_scales: Any, b_scales: Any, *rest: Any, **types: Any) -> Any:
         if len(b_scales) not in (len(b), 1):
             b_scales = [b_scales[min(n // 64, len(b_scales) - 1)] for n in range(len(b))]
-        return right(a, b, a_scales, b_scales, *rest)
+        return right(a, b, a_scales, b_scales, *rest, **types)
 
     patch.setattr(scaled_mm, "block_scaled_mm", half)
 
@@ -53,8 +53,8 @@ def blocks_have_64_elements_of_n(patch: MonkeyPatch) -> None:
 def deepgemm_scales_like_triton(patch: MonkeyPatch) -> None:
     right = scaled_mm.block_sum
 
-    def other(*arguments: Any) -> Any:
-        return right(*arguments[:-1], "triton" if arguments[-1] == "deepgemm" else arguments[-1])
+    def other(*arguments: Any, **types: Any) -> Any:
+        return right(*arguments[:-1], "triton" if arguments[-1] == "deepgemm" else arguments[-1], **types)
 
     patch.setattr(scaled_mm, "block_sum", other)
 

@@ -12,6 +12,7 @@ import numpy as np
 from bits import BF16, E4M3, from_bits
 
 from .case import Case
+from .mma import E5M2
 
 ROWS, EXPERTS, COLUMNS, DEPTH = 7, 4, 3, 130
 EXACT_ORDERS, BLOCK_ORDERS = ("a_b", "b_a", "ab"), ("deepgemm", "triton", "triton_ba")
@@ -78,7 +79,18 @@ def _policies() -> Iterator[Case]:
             yield Case(f"{epilogue} {accumulate}", "grouped_mm", **_call(rng, (0, 1, 1, 5, 6), **policy))
 
 
+def _e5m2() -> Iterator[Case]:
+    rng = np.random.default_rng(34)
+    for accumulate in ("exact", "sm89_mma"):
+        arguments = _call(rng, (0, 1, 1, 5, 6), accumulate=accumulate)
+        a = from_bits(rng.integers(0, 256, arguments["a"].shape), E5M2)
+        a[0] = arguments["a"][0].astype(E5M2)
+        yield Case(f"e5m2 x e4m3, {accumulate}", "grouped_mm", **arguments | {"a": a})
+        b = from_bits(rng.integers(0, 0x7C, arguments["b"].shape), E5M2)
+        yield Case(f"e4m3 x e5m2, {accumulate}", "grouped_mm", **arguments | {"b": b})
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of grouped_mm."""
-    return [case for group in (_groups, _scale_shapes, _policies) for case in group()]
+    return [case for group in (_groups, _scale_shapes, _policies, _e5m2) for case in group()]

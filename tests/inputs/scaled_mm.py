@@ -15,6 +15,7 @@ from .case import Case
 from .mma import FP8_UNITS
 from .probes import CODE_OF, MINUS_ZERO, NAN, grouping, probes
 from .scaled_blocks import block_cases
+from .scaled_e5m2 import e5m2_cases
 
 ACCUMULATORS = ("exact", "sm90_wgmma")
 EVERY_ACCUMULATOR = (*ACCUMULATORS, "sm90_wgmma_promoted", *(x for x in FP8_UNITS if x != "sm90_wgmma"))
@@ -181,5 +182,5 @@ def _tensor_cores() -> Iterator[Case]:
 @cache
 def cases() -> list[Case]:
     """All calls of scaled_mm."""
-    groups = (_shapes, _tensor_cores, _traps, block_cases, _random, _specials, _cancelling, _probes, _long_rows)
-    return [case for group in groups for case in group()]
+    groups = (_shapes, _tensor_cores, _traps, block_cases, e5m2_cases, _random, _specials, _cancelling, _probes)
+    return [case for group in (*groups, _long_rows) for case in group()]

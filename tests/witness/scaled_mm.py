@@ -11,13 +11,15 @@ from .arithmetic import add, dot, multiply, total, via_fp32
 from .formats import E4M3, FP32, Format, Value, decode, encode
 
 Rows = Sequence[Sequence[int]]
+Formats = tuple[Format, Format]  # of a and of b
+CODES = (E4M3, E4M3)
 
 
-def accumulate(a: Sequence[int], b: Sequence[int], accumulator: str, split_k: int = 1) -> Value:
+def accumulate(a: Sequence[int], b: Sequence[int], accumulator: str, split_k: int = 1, types: Formats = CODES) -> Value:
     """The fp32 accumulator of two rows of codes, as a value."""
     if accumulator == "exact":
-        return via_fp32(dot(E4M3, a, E4M3, b))
-    return mma.accumulate(a, b, accumulator, split_k)
+        return via_fp32(dot(types[0], a, types[1], b))
+    return mma.accumulate(a, b, accumulator, split_k, *types)
 
 
 def scaled(acc: Value, a_scale: Value, b_scale: Value, bias: Value | None, order: str) -> Value:
@@ -54,6 +56,7 @@ def scaled_mm(
     out_scale: Value | None = None,
     overflow: str = "infinity",
     split_k: int = 1,
+    types: Formats = CODES,
 ) -> list[list[int]]:
     """a is (M, K), b is (N, K) codes; the scales are fp32 patterns, one for each row of a and of b, or a single one."""
     row_scales = [decode(FP32, s) for s in a_scales] * (len(a) if len(a_scales) == 1 else 1)
@@ -67,7 +70,7 @@ def scaled_mm(
 
     return [
         [
-            element(accumulate(x, w, accumulator, split_k), row_scale, column_scale, shift)
+            element(accumulate(x, w, accumulator, split_k, types), row_scale, column_scale, shift)
             for w, column_scale, shift in zip(b, column_scales, biases, strict=True)
         ]
         for x, row_scale in zip(a, row_scales, strict=True)
@@ -85,16 +88,17 @@ def block_sum(
     bias: Value | None,
     accumulator: str,
     order: str,
+    types: Formats = CODES,
 ) -> Value:
     """One element with a scale for every block of K: an exact sum, or one fused multiply-add a block."""
     blocks = [(a[k : k + BLOCK], b[k : k + BLOCK]) for k in range(0, len(a), BLOCK)]
     scaled_blocks = list(zip(blocks, a_scales, b_scales, strict=True))
     if order in ("a_b", "b_a", "ab"):
-        exact = total(multiply(multiply(s, t), dot(E4M3, x, E4M3, y)) for (x, y), s, t in scaled_blocks)
+        exact = total(multiply(multiply(s, t), dot(types[0], x, types[1], y)) for (x, y), s, t in scaled_blocks)
         return via_fp32(exact if bias is None else add(exact, bias))
     acc: Value = Fraction(0)
     for (x, y), s, t in scaled_blocks:
-        part = accumulate(x, y, accumulator)
+        part = accumulate(x, y, accumulator, types=types)
         factors = {"deepgemm": (s, t, part), "triton": (part, s, t), "triton_ba": (part, t, s)}[order]
         acc = via_fp32(add(multiply(via_fp32(multiply(factors[0], factors[1])), factors[2]), acc))
     return acc if bias is None else via_fp32(add(acc, bias))
@@ -112,6 +116,7 @@ def block_scaled_mm(
     order: str = "a_b",
     out_scale: Value | None = None,
     overflow: str = "infinity",
+    types: Formats = CODES,
 ) -> list[list[int]]:
     """a_scales is (M, blocks of K), b_scales (N, blocks of K) or (blocks of N, blocks of K): fp32 patterns."""
     result = []
@@ -121,6 +126,7 @@ def block_scaled_mm(
             column = b_scales[n if len(b_scales) == len(b) else n // BLOCK]
             scales = [decode(FP32, s) for s in row], [decode(FP32, s) for s in column]
             shift = None if bias is None else decode(bias_format, bias[n])
-            elements.append(output(block_sum(x, w, *scales, shift, accumulator, order), out, out_scale, overflow))
+            z = block_sum(x, w, *scales, shift, accumulator, order, types=types)
+            elements.append(output(z, out, out_scale, overflow))
         result.append(elements)
     return result

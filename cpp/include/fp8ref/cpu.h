@@ -65,8 +65,8 @@ struct ScaleView {
 };
 enum class Scales { values, blocks };
 struct ScaledMmArgs {
-  const e4m3* a;  // (m, k)
-  const e4m3* b;  // (n, k)
+  const void* a;  // (m, k), of a_type below
+  const void* b;  // (n, k), of b_type
   std::int64_t m, n, k;
   ScaleView a_scale, b_scale;
   const float* bias;  // (n) or nullptr
@@ -78,6 +78,7 @@ struct ScaledMmArgs {
   std::int64_t split_k = 1;  // >= 1; 1 with the epilogues of blocks
   float out_scale = 1;       // these two for float8_e4m3fn only
   Overflow overflow = Overflow::saturate;
+  Operand a_type = Operand::e4m3, b_type = Operand::e4m3;  // or e5m2
 };
 void scaled_mm(const ScaledMmArgs& args);
 

@@ -20,6 +20,7 @@ from ._round import widen
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 FLOATS = {np.dtype(t) for t in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SCALES = FLOATS - {np.dtype(np.float64)}
@@ -94,6 +95,16 @@ def codes_array(op: str, name: str, x: Any, ndim: int | None = None) -> NDArray[
     if array.dtype != FLOAT8 and array.dtype != np.uint8:
         raise fail(op, f"{name} must be E4M3 codes (float8_e4m3fn or uint8), got {describe(array)}")
     return _dimensions(op, name, array, ndim).view(np.uint8)
+
+
+def fp8_array(op: str, name: str, x: Any, ndim: int | None = None) -> Array:
+    """FP8 codes as a float8_e4m3fn or float8_e5m2 array; uint8 codes are E4M3. [MM-CODES]"""
+    array = _array(op, name, x)
+    if array.dtype == np.uint8:
+        array = array.view(FLOAT8)
+    if array.dtype != FLOAT8 and array.dtype != E5M2:
+        raise fail(op, f"{name} must be float8_e4m3fn (or uint8, its codes) or float8_e5m2, got {describe(array)}")
+    return _dimensions(op, name, array, ndim)
 
 
 def _widened(op: str, name: str, x: Any) -> Array:

@@ -54,7 +54,7 @@ OPERANDS = {
 
 
 @cache
-def _tables(dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
+def tables(dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
     """For each pattern: the finite value (others 0), the exponent of its significand, and the value as it is.
 
     Significands are not normalised: subnormals have the exponent of the smallest normal number. [MMA-STEP]
@@ -65,9 +65,6 @@ def _tables(dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
     finite = np.where(np.isfinite(every), every, 0)
     exponent = np.maximum(np.frexp(finite)[1] - 1, row.emin)
     return finite, np.where(finite == 0, row.zero, exponent).astype(row.exponent), every
-
-
-FINITE = _tables(np.dtype(ml_dtypes.float8_e4m3fn))[0]
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Planes:
     def of(rows: Array) -> Planes:
         """From (rows, K)."""
         patterns = np.ascontiguousarray(rows.T).view(f"u{rows.dtype.itemsize}")
-        finite, exponent, true = _tables(rows.dtype)
+        finite, exponent, true = tables(rows.dtype)
         special = ~np.isfinite(true[patterns]).all(axis=1) if patterns.size else np.zeros(len(patterns), np.bool_)
         kept = np.take(true, patterns) if special.any() else None
         return Planes(np.take(finite, patterns), np.take(exponent, patterns), special, kept)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._args import Array, codes_array, fail
+from ._args import Array, fail, fp8_array
 from ._mm_args import group_bias, group_offsets, group_output, group_scales, policy
 from ._round import FORMATS, check_environment
 from .scaled_mm import scaled_mm
@@ -34,8 +34,8 @@ def grouped_mm(
     """Rows ``offsets[e]`` to ``offsets[e + 1] - 1`` of ``a`` times expert ``e`` of ``b``, as :func:`scaled_mm`.
 
     Args:
-        a: codes (R, K), float8_e4m3fn or uint8; the rows of an expert are contiguous.
-        b: codes (E, N, K), a weight for each expert.
+        a: codes (R, K), float8_e4m3fn (or uint8, its codes) or float8_e5m2; the rows of an expert are contiguous.
+        b: codes (E, N, K) of either type, a weight for each expert.
         a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (R, 1) or
             (R, ceil(K / 128)).
         b_scale: the same: one value, (E,), (E, N, 1), (E, ceil(N / 128), ceil(K / 128)) or (E, N, ceil(K / 128)).
@@ -67,7 +67,7 @@ def grouped_mm(
     """
     check_environment(OP)
     how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
-    left, right = codes_array(OP, "a", a, 2), codes_array(OP, "b", b, 3)
+    left, right = fp8_array(OP, "a", a, 2), fp8_array(OP, "b", b, 3)
     (rows, k), (experts, n, depth) = left.shape, right.shape
     if k != depth:
         raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (R, K) and (E, N, K)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._args import Array, bias_vector, codes_array, fail
+from ._args import Array, bias_vector, fail, fp8_array
 from ._blocks import Side, exact_blocks, promoted_blocks
 from ._epilogue import EPILOGUES as EPILOGUES
 from ._epilogue import Float32
@@ -27,7 +27,8 @@ def operand(codes: Any) -> Operand:
     """Decode weights once; :func:`scaled_mm` takes the result in place of ``b``, with the same bits.
 
     Args:
-        codes: (N, K), float8_e4m3fn or uint8. They are kept, not copied: do not change them afterwards.
+        codes: (N, K), float8_e4m3fn (or uint8, its codes) or float8_e5m2. They are kept, not copied: do not change
+            them afterwards.
 
     Raises:
         OpError: wrong dtype or number of dimensions.
@@ -38,7 +39,7 @@ def operand(codes: Any) -> Operand:
         >>> scaled_mm(np.full((1, 4), 0x40, np.uint8), kept, 1.0, 1.0).tolist()
         [[8.0]]
     """
-    return Operand.of(codes_array(OP, "b", codes, 2))
+    return Operand.of(fp8_array(OP, "b", codes, 2))
 
 
 def scaled_mm(
@@ -54,11 +55,11 @@ def scaled_mm(
     out_scale: Any = None,
     overflow: str | None = None,
 ) -> Array:
-    """The scaled product of E4M3 codes: ``out[m, n] ~ a_scale * b_scale * sum_k a[m, k] * b[n, k] + bias[n]``.
+    """The scaled product of FP8 codes: ``out[m, n] ~ a_scale * b_scale * sum_k a[m, k] * b[n, k] + bias[n]``.
 
     Args:
-        a: codes (M, K), float8_e4m3fn or uint8.
-        b: codes (N, K), as ``nn.Linear`` stores weights, or what :func:`operand` made of them.
+        a: codes (M, K), float8_e4m3fn (or uint8, its codes) or float8_e5m2.
+        b: codes (N, K) of either type, as ``nn.Linear`` stores weights, or what :func:`operand` made of them.
         a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (M, 1), or
             for each block of 128 along K (M, ceil(K / 128)).
         b_scale: the same: one value, (N, 1), (ceil(N / 128), ceil(K / 128)) or (N, ceil(K / 128)).
@@ -88,8 +89,8 @@ def scaled_mm(
     """
     check_environment(OP)
     how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
-    left = Operand.of(codes_array(OP, "a", a, 2))
-    right = b.codes if isinstance(b, Operand) else codes_array(OP, "b", b, 2)
+    left = Operand.of(fp8_array(OP, "a", a, 2))
+    right = b.codes if isinstance(b, Operand) else fp8_array(OP, "b", b, 2)
     (m, k), n = left.codes.shape, right.shape[0]
     if right.shape[1] != k:
         raise fail(OP, f"a {left.codes.shape} and b {right.shape} must have the same K, as (M, K) and (N, K)")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _ext
-from ...golden._args import codes_array, fail
+from ...golden._args import fail, fp8_array
 from ...golden._mm_args import group_bias, group_offsets, group_output, group_scales, policy, scale_kind
 from ._arrays import Array, bits
 from ._matmul import MATMUL_DTYPES, policies
@@ -35,8 +35,8 @@ def grouped_mm(
     """Rows ``offsets[e]`` to ``offsets[e + 1] - 1`` of ``a`` times expert ``e`` of ``b``, as :func:`fp8ref.grouped_mm`.
 
     Args:
-        a: codes (R, K), float8_e4m3fn or uint8; the rows of an expert are contiguous.
-        b: codes (E, N, K), a weight for each expert.
+        a: codes (R, K), float8_e4m3fn (or uint8, its codes) or float8_e5m2; the rows of an expert are contiguous.
+        b: codes (E, N, K) of either type, a weight for each expert.
         a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (R, 1) or
             (R, ceil(K / 128)).
         b_scale: the same: one value, (E,), (E, N, 1), (E, ceil(N / 128), ceil(K / 128)) or (E, N, ceil(K / 128)).
@@ -66,7 +66,7 @@ def grouped_mm(
         [[32.0], [32.0], [64.0]]
     """
     how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
-    left, right = codes_array(OP, "a", a, 2), codes_array(OP, "b", b, 3)
+    left, right = fp8_array(OP, "a", a, 2), fp8_array(OP, "b", b, 3)
     (rows, k), (experts, n, depth) = left.shape, right.shape
     if k != depth:
         raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (R, K) and (E, N, K)")
@@ -86,6 +86,8 @@ def grouped_mm(
         np.array(bounds, np.int64),
         None if offset is None else bits(offset),
         bits(result),
+        left.dtype.name,
+        right.dtype.name,
         kind,
         *policies(how),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _ext
-from ...golden._args import bias_vector, codes_array, fail
+from ...golden._args import bias_vector, fail, fp8_array
 from ...golden._mm_args import policy, scale_pair
 from ._arrays import Array, bits
 from ._matmul import MATMUL_DTYPES, policies
@@ -29,11 +29,11 @@ def scaled_mm(
     out_scale: Any = None,
     overflow: str | None = None,
 ) -> Array:
-    """The scaled product of E4M3 codes, as :func:`fp8ref.scaled_mm`.
+    """The scaled product of FP8 codes, as :func:`fp8ref.scaled_mm`.
 
     Args:
-        a: codes (M, K), float8_e4m3fn or uint8.
-        b: codes (N, K), as ``nn.Linear`` stores weights.
+        a: codes (M, K), float8_e4m3fn (or uint8, its codes) or float8_e5m2.
+        b: codes (N, K) of either type, as ``nn.Linear`` stores weights.
         a_scale: float32 (bfloat16, float16 and float8_e8m0fnu widen exactly), sign bit clear: one value, (M, 1), or
             for each block of 128 along K (M, ceil(K / 128)).
         b_scale: the same: one value, (N, 1), (ceil(N / 128), ceil(K / 128)) or (N, ceil(K / 128)).
@@ -60,7 +60,7 @@ def scaled_mm(
         [[4.0]]
     """
     how = policy(OP, out_dtype, accumulate, epilogue, split_k, out_scale, overflow)
-    left, right = codes_array(OP, "a", a, 2), codes_array(OP, "b", b, 2)
+    left, right = fp8_array(OP, "a", a, 2), fp8_array(OP, "b", b, 2)
     (m, k), n = left.shape, right.shape[0]
     if right.shape[1] != k:
         raise fail(OP, f"a {left.shape} and b {right.shape} must have the same K, as (M, K) and (N, K)")
@@ -74,6 +74,8 @@ def scaled_mm(
         bits(b_s),
         None if offset is None else bits(offset),
         bits(out),
+        left.dtype.name,
+        right.dtype.name,
         kind,
         *policies(how),
     )
