@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bit probes of Hopper's FP8 tensor core: rows of products and the accumulator that they must give.
 
-The model behind the expected bits is described, with its sources, in spec/scaled_mm.md [MM-TFDPA].
+The model behind the expected bits is described, with its sources, in spec/mma.md [MMA-STEP].
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def probes() -> dict[str, tuple[list[int], list[int], int]]:
 
 
 def generated(test: int) -> tuple[list[int], list[int]]:
-    """The pseudo-random rows of spec/scaled_mm.md."""
+    """The pseudo-random rows of spec/mma.md."""
     state, codes = 1000 + test, []
     for _ in range(64):
         state = (1664525 * state + 1013904223) % 2**32

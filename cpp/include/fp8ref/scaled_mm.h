@@ -59,7 +59,7 @@ FP8REF_HD float exact_dot(const A* a, const B* b, std::int64_t k) {
   return exact_sum(a, b, k).rn32();
 }
 
-/// The accumulator over k, exact or by a tensor core [MM-SM90-WGMMA]; `exact` has no parts [MM-SPLIT-K].
+/// The accumulator over k, exact or by a tensor core [MM-UNIT]; `exact` has no parts [MM-SPLIT-K].
 template <class A, class B>
 FP8REF_HD float accumulator(const A* a, const B* b, std::int64_t k, Accumulate accumulate, std::int64_t split_k) {
   return accumulate == Accumulate::exact ? exact_dot(a, b, k) : mma_accumulate(a, b, k, accumulate, split_k);

@@ -31,6 +31,11 @@ class Accumulate(StrEnum):
 
     EXACT = "exact"
     SM90_WGMMA = "sm90_wgmma"
+    SM90_WGMMA_PROMOTED = "sm90_wgmma_promoted"
+    SM90_MMA_SYNC = "sm90_mma_sync"
+    SM89_MMA = "sm89_mma"
+    SM100_TCGEN05 = "sm100_tcgen05"
+    SM120_MMA = "sm120_mma"
 
 
 class Level(StrEnum):
