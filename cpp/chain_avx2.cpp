@@ -99,14 +99,16 @@ FP8REF_AVX2 inline __m256 keep_infinite(__m256 before, __m256 after) {
   return _mm256_blendv_ps(after, before, _mm256_cmp_ps(magnitude, _mm256_set1_ps(INFINITY), _CMP_EQ_OQ));
 }
 
+FP8REF_AVX2 inline __m256i raw_exponent(__m256 x) {
+  const __m256i field = _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(x), 23), _mm256_set1_epi32(255));
+  return _mm256_sub_epi32(field, _mm256_set1_epi32(127));
+}
+
 /// The exponent that an accumulator brings into its step.
 template <TensorCore core>
 FP8REF_AVX2 inline __m256i own_exponent(__m256 accumulator) {
   constexpr int kLowest = core.result == Conversion::fp16 ? -14 : -126;
-  const __m256i field =
-      _mm256_and_si256(_mm256_srli_epi32(_mm256_castps_si256(accumulator), 23), _mm256_set1_epi32(255));
-  const __m256i exponent =
-      _mm256_max_epi32(_mm256_sub_epi32(field, _mm256_set1_epi32(127)), _mm256_set1_epi32(kLowest));
+  const __m256i exponent = _mm256_max_epi32(raw_exponent(accumulator), _mm256_set1_epi32(kLowest));
   const __m256 zero = _mm256_cmp_ps(accumulator, _mm256_setzero_ps(), _CMP_EQ_OQ);
   return _mm256_blendv_epi8(exponent, _mm256_set1_epi32(core.floor), _mm256_castps_si256(zero));
 }
@@ -126,7 +128,9 @@ FP8REF_AVX2 inline __m256i largest_exponent(const NarrowRow& a, const NarrowTile
   top = _mm256_max_epi8(top, _mm256_srli_epi32(top, 16));
   top = _mm256_max_epi8(top, _mm256_srli_epi32(top, 8));
   top = _mm256_srai_epi32(_mm256_slli_epi32(top, 24), 24);
-  return _mm256_max_epi32(_mm256_max_epi32(top, own_exponent<core>(accumulator)), _mm256_set1_epi32(kFloor));
+  // fp32 accumulators of narrow chains are 0, whose exponent of -127 the floor hides, or normal.
+  const __m256i own = core.result == Conversion::fp16 ? own_exponent<core>(accumulator) : raw_exponent(accumulator);
+  return _mm256_max_epi32(_mm256_max_epi32(top, own), _mm256_set1_epi32(kFloor));
 }
 
 /// Sums that 32 bits hold: half of the products each, the accumulator with one of them. Terms are below 2^(F + 2), so

@@ -81,6 +81,17 @@ def test_far_apart(unit):
         assert_everywhere("mma", a, b, inputs.random_bits(rng, (12, 12), np.dtype(np.float32)), unit)
 
 
+@pytest.mark.parametrize("unit", inputs.WIDE_UNITS)
+def test_large_times_zero(unit):
+    """A large operand whose products are all 0 takes nothing from an accumulator, however small that is."""
+    exponents = np.array([[30], [34], [35], [37], [40], [44], [60], [127]])
+    rng = np.random.default_rng(76)
+    a, b = np.exp2(np.repeat(exponents, 32, axis=1)).astype(BF16), np.zeros((40, 32), BF16)
+    c = np.ldexp(1 + rng.random((8, 40)), np.arange(-112, -72)).astype(np.float32)
+    for i, first in itertools.product(range(8), (0, 10, 19)):  # 19: from 2**-93 on, which the narrow kernels take
+        assert_everywhere("mma", a[i : i + 1], b[first:], c[i : i + 1, first:], unit)
+
+
 @pytest.mark.parametrize("unit", inputs.FP8_UNITS)
 @pytest.mark.parametrize("exponent", [-149, -140, -126, -94, -93, -60, 99, 100, 101, 127])
 def test_small_and_large_accumulators(unit, exponent):
@@ -101,6 +112,22 @@ def test_fp16_overflow(unit):
     for given_c in (None, c):
         assert_everywhere("mma", a, a, given_c, unit, "float16")
         assert_everywhere("mma", a, -a, given_c, unit, "float16")
+
+
+@pytest.mark.parametrize("types, unit, out", [row for row in UNITS if row[2] == "float16"], ids=str)
+def test_subnormal_fp16(types, unit, out):
+    """Subnormal accumulators, which keep the exponent of the smallest normal number, and products as small."""
+    rng = np.random.default_rng(75)
+
+    def small(shape, dtype, top):
+        sign = np.array(1 << (8 * np.dtype(dtype).itemsize - 1))
+        return from_bits(rng.integers(0, top, shape) + sign * rng.integers(0, 2, shape), dtype)
+
+    tops = {"float8_e4m3fn": 0x0C, "float8_e5m2": 0x08, "float16": 0x0C00}
+    a, b = (small((rows, 64), dtype, tops[dtype.name]) for rows, dtype in zip((40, 50), types, strict=True))
+    for low in (a, a[:, :1], a[:, :40]):
+        k = low.shape[1]
+        assert_everywhere("mma", low, b[:, :k], small((40, 50), out, 0x0500), unit, out)
 
 
 @pytest.mark.parametrize("types, unit, out", UNITS, ids=str)

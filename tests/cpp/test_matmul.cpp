@@ -178,5 +178,5 @@ int main() {
   test_blocks(random);
   test_experts();
   test_groups(random);
-  return test::failures == 0 ? 0 : 1;
+  return test::finish("matmul");
 }

@@ -11,6 +11,7 @@ import pytest
 from bits import from_bits, is_nan, pattern
 from fp8ref.golden.grouped_mm import grouped_mm
 from fp8ref.golden.scaled_mm import scaled_mm
+from inputs.mma import E5M2, operands
 from inputs.scaled_blocks import codes_of, element, sums_of_blocks
 
 SPEC = Path(__file__).resolve().parents[2] / "spec"
@@ -48,6 +49,25 @@ def test_accumulators(products):
     a, b = (codes_of([row]) for row in PRODUCTS[products])
     results = [
         shown(scaled_mm(a, b, ONE, ONE, out_dtype="float32", accumulate=name)) for name in ("exact", "sm90_wgmma")
+    ]
+    assert results == line("scaled_mm.md", products)[:2]
+
+
+TIE, TINY, INFINITE = [(2.0**15, 2.0**15)] * 2 + [(2.0**7, 1.0)], 2.0**-16, float("inf")
+E5M2_PRODUCTS = {
+    "2^15*2^15 twice, 2^7*1, 2^-16*2^-16": [*TIE, (TINY, TINY)],
+    "2^15*2^15 twice, 2^7*1, -2^-16*2^-16": [*TIE, (-TINY, TINY)],
+    "Inf*1, 1*1": [(INFINITE, 1.0), (1.0, 1.0)],
+    "Inf*0": [(INFINITE, 0.0)],
+    "Inf*1, -Inf*1": [(INFINITE, 1.0), (-INFINITE, 1.0)],
+}
+
+
+@pytest.mark.parametrize("products", E5M2_PRODUCTS)
+def test_e5m2(products):
+    a, b = operands(E5M2_PRODUCTS[products], 32, E5M2)
+    results = [
+        shown(scaled_mm(a, b, ONE, ONE, out_dtype="float32", accumulate=name)) for name in ("exact", "sm100_tcgen05")
     ]
     assert results == line("scaled_mm.md", products)[:2]
 

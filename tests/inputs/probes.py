@@ -71,7 +71,7 @@ def probes() -> dict[str, tuple[list[int], list[int], int]]:
 
 
 def generated(test: int) -> tuple[list[int], list[int]]:
-    """The pseudo-random rows of spec/scaled_mm.md."""
+    """The pseudo-random rows of spec/mma.md."""
     state, codes = 1000 + test, []
     for _ in range(64):
         state = (1664525 * state + 1013904223) % 2**32

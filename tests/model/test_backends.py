@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 PROMPT = np.random.default_rng(6).integers(0, 80, 17)
 
 
-@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma"])
+@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma", "sm90_wgmma_promoted", "sm89_mma"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_intermediate(tmp_path: Path, scheme: str, accumulate: str) -> None:
     folder = write_tiny(tmp_path / "model", scheme)

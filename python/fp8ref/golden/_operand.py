@@ -102,7 +102,7 @@ def _with_specials(out: Float32, a: Operand, b: Operand) -> Float32:
 
 
 def accumulators(a: Operand, b: Operand, accumulate: str, split_k: int = 1) -> Float32:
-    """The float32 accumulators (M, N), those with infinities and NaNs included. spec/scaled_mm.md, step 1"""
+    """The float32 accumulators (M, N), infinities and NaNs included: exact, or those of a tensor core. [MM-UNIT]"""
     if accumulate != "exact":
         return _tensor_core.accumulate(accumulate, a.codes, b.codes, split_k)
     exact = _exact if a.codes.dtype == b.codes.dtype == FLOAT8 else _certified

@@ -152,12 +152,9 @@ def step(unit: Unit, a: Planes, b: Planes, block: slice, accumulator: Array) -> 
 def _rewritten(rows: Array) -> Array:
     """FP8 operands as mma.sync takes them on Hopper: as float16, and of each 32 the k with k % 4 < 2 first."""
     wide = np.zeros((rows.shape[0], -(-rows.shape[1] // 32) * 32), np.float16)
-    with np.errstate(invalid="ignore"):
-        wide[:, : rows.shape[1]] = rows  # exact: every FP8 number is one of float16
-    groups = wide.reshape(len(rows), wide.shape[1] // 32, 8, 2, 2).transpose(
-        0, 1, 3, 2, 4
-    )  # (rows, step, half, quad, k of the pair)
-    return np.ascontiguousarray(groups.reshape(wide.shape))
+    wide[:, : rows.shape[1]] = round_to(rows, "float16")  # exact
+    quads = wide.reshape(len(rows), wide.shape[1] // 32, 8, 2, 2)  # (row, step, quad, half, k of the pair)
+    return np.ascontiguousarray(quads.transpose(0, 1, 3, 2, 4).reshape(wide.shape))
 
 
 def _late(unit: Unit, a: Planes, b: Planes, accumulator: Array) -> Array:

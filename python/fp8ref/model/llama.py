@@ -184,7 +184,7 @@ def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "
     Args:
         path: the folder; spec/checkpoint.md says what it may hold.
         backend: ``"cpu"`` (C++) or ``"golden"`` (numpy).
-        accumulate: the accumulator of FP8 matrix products, ``"exact"`` or ``"sm90_wgmma"``.
+        accumulate: the accumulator of FP8 matrix products, as :func:`fp8ref.scaled_mm` has it.
 
     Raises:
         CheckpointError: the folder is damaged; the message names the file and the tensor or key.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._case import Case
+from ._scaled_e5m2 import grouped_e5m2_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT32, Array, Stream
 
 ORDERS = ("a_b", "b_a", "ab")
@@ -107,3 +108,4 @@ def cases(level: str) -> Iterator[Case]:
     for group in groups:
         for name, arguments in group:
             yield Case(name, "grouped_mm", arguments)
+    yield from grouped_e5m2_cases()

@@ -11,6 +11,7 @@ import numpy as np
 from ...golden._operand import ACCUMULATORS
 from ._case import Case
 from ._scaled_blocks import block_cases
+from ._scaled_e5m2 import e5m2_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
 
 ACCUMULATE = ("exact", "sm90_wgmma")  # in every group; the other accumulators have one of their own
@@ -171,5 +172,6 @@ def cases(level: str) -> Iterator[Case]:
         yield from _everywhere(group)
     yield from _tensor_cores()
     yield from block_cases()
+    yield from e5m2_cases()
     yield from _everywhere(_large(level))
     yield from _errors()
