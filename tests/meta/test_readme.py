@@ -17,7 +17,8 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def _commands() -> set[str]:
-    return {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    return commands | {group.name for group in app.registered_groups if group.name}
 
 
 def test_the_oracle_in_ten_lines_runs() -> None:
@@ -42,7 +43,7 @@ def test_links_lead_to_files() -> None:
 
 
 def test_commands_that_are_shown_exist() -> None:
-    shown = set(re.findall(r"fp8ref ([a-z]+)", "\n".join(re.findall(r"```bash\n(.*?)```|`(fp8ref .*?)`", TEXT)[0])))
-    shown |= set(re.findall(r"^fp8ref ([a-z]+)", TEXT, re.MULTILINE))
+    shown = set(re.findall(r"fp8ref ([a-z-]+)", "\n".join(re.findall(r"```bash\n(.*?)```|`(fp8ref .*?)`", TEXT)[0])))
+    shown |= set(re.findall(r"^fp8ref ([a-z-]+)", TEXT, re.MULTILINE))
     assert shown
     assert shown <= _commands()
