@@ -65,6 +65,16 @@ def test_promotion_keeps_what_fast_accumulation_loses(j):
     assert found["sm90_wgmma", 2] == (0x46000200 if j >= 256 else 0x46000000)
 
 
+@pytest.mark.parametrize("types, units, outs", inputs.CLASSES, ids=str)
+def test_no_accumulator_is_plus_zero(types, units, outs):
+    """E12: what the registers held before does not matter."""
+    rng = np.random.default_rng(64)
+    a, b = (inputs.random_bits(rng, (5, 40), dtype) for dtype in types)
+    for unit in units:
+        for out in outs:
+            assert_same_bits(golden.mma(a, b, None, unit, out), golden.mma(a, b, np.zeros((5, 5), out), unit, out))
+
+
 def test_chain_sticks_at_64():
     """E3c: 2**-4 * 2**-4 over a long K, in every unit with 13 fraction bits; those with 25 go on."""
     row = from_bits(np.full((1, 32 * 520), 0x18), inputs.E4M3)

@@ -138,6 +138,10 @@ def _wide_probes() -> Iterator[tuple[Any, ...]]:
     for j in range(8, 16):  # what E14g shows of steps of 8
         products = {0: ONE[0], 1: ONE[1], j: (2.0**-26, 1.0)}
         yield _probe(f"E14g {j} on Ampere", "sm80_mma", products, None, 0x32800000, k=16, dtype=BF16)
+    for unit in ("sm80_mma", "sm89_mma"):  # their floor of -20 cuts both small products away, and the tie goes to 0
+        for name, more in (("E14h", []), ("E14h above", [(2.0**-22, 2.0**-24)])):
+            products = [(2.0**-12, 2.0**-13), (2.0**-23, 2.0**-24), *more]
+            yield _probe(f"{name} {unit}", unit, products, None, 0, k=16, dtype=FP16, out_dtype="float16")
 
 
 def _sync_probes() -> Iterator[tuple[Any, ...]]:

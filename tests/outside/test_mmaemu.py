@@ -8,7 +8,7 @@ import pytest
 
 from bits import E4M3, assert_same_bits
 from fp8ref import scaled_mm
-from inputs.mma import finite, random_bits
+from inputs.mma import E5M2, finite, random_bits
 
 torch = pytest.importorskip("torch")
 mmaemu = pytest.importorskip("mmaemu")
@@ -21,7 +21,8 @@ LARGEST = (512, 512, 4096)
 
 
 def _emulated(a: np.ndarray, b: np.ndarray, fast: bool, splits: int) -> np.ndarray:
-    tensors = [torch.from_numpy(x.view(np.uint8)).view(torch.float8_e4m3fn) for x in (a, b)]
+    types = {E4M3: torch.float8_e4m3fn, E5M2: torch.float8_e5m2}
+    tensors = [torch.from_numpy(x.view(np.uint8)).view(types[x.dtype]) for x in (a, b)]
     splitk = 1 if splits == 1 else (splits, "contiguous")
     return mmaemu.accumulate(*tensors, use_fast_accum=fast, splitk=splitk).numpy()
 
@@ -30,11 +31,11 @@ def _ours(a: np.ndarray, b: np.ndarray, fast: bool, splits: int) -> np.ndarray:
     return scaled_mm(a, b, 1.0, 1.0, out_dtype="float32", accumulate=FAST[fast], split_k=splits)
 
 
-def _codes(rng: np.random.Generator, rows: int, k: int, kind: str) -> np.ndarray:
+def _codes(rng: np.random.Generator, rows: int, k: int, kind: str, dtype: np.dtype = E4M3) -> np.ndarray:
     if kind == "normal":
-        return rng.standard_normal((rows, k)).astype(np.float32).astype(E4M3)
-    codes = random_bits(rng, (rows, k), E4M3)
-    if kind == "any bits":  # a few NaNs, so that most outputs are numbers
+        return rng.standard_normal((rows, k)).astype(np.float32).astype(dtype)
+    codes = random_bits(rng, (rows, k), dtype)
+    if kind == "any bits":  # a few NaNs and infinities, so that most outputs are numbers
         places = rng.random((rows, k)) < 0.5 / k
         return np.where(places, codes, finite(codes))
     return finite(codes)
@@ -48,6 +49,16 @@ def test_accumulators(shape, fast, kind):
     rng = np.random.default_rng(k)
     a, b = _codes(rng, m, k, kind), _codes(rng, n, k, kind)
     assert_same_bits(_ours(a, b, fast, 1), _emulated(a, b, fast, 1))
+
+
+@pytest.mark.parametrize("kind", ["finite", "any bits"])
+@pytest.mark.parametrize("fast", [True, False], ids=FAST.get)
+@pytest.mark.parametrize("types", [(E4M3, E5M2), (E5M2, E4M3), (E5M2, E5M2)], ids=str)
+def test_e5m2(types, fast, kind):
+    rng = np.random.default_rng(74)
+    for k in (33, 300, 1000):
+        a, b = (_codes(rng, rows, k, kind, dtype) for rows, dtype in zip((33, 40), types, strict=True))
+        assert_same_bits(_ours(a, b, fast, 1), _emulated(a, b, fast, 1), f"K={k}")
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=FAST.get)
