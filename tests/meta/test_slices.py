@@ -40,6 +40,11 @@ def test_every_op_has_the_slice(stem: str, pattern: str) -> None:
     assert path.is_file(), f"{name(path)} is missing"
 
 
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_specification_lists_the_page(stem: str) -> None:
+    assert f"| [{stem}]({stem}.md) |" in (ROOT / "spec" / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("op", OPS, ids=STEMS)
 def test_public_functions_are_where_the_table_says(op: Op) -> None:
     for backend in op.backends:
