@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden._args import bias_vector, choice, describe, fail, float32_scale
+from ..golden._foreign import as_array
 from ..golden._round import FORMATS, check_environment
 from ._chain import OUTWARD, Sums, chains, half_unit, slack_of
 from ._operands import BLOCK, OP, Float64, Side, blocks, scale, side
@@ -177,9 +178,8 @@ def _problem(
     left, right = side("a", a), side("b", b)
     (m, k), n = left.values.shape, right.values.shape[0]
     if right.values.shape[1] != k or left.operands != right.operands:
-        raise fail(
-            OP, f"a and b must have the same K and kind, got {describe(np.asarray(a))} and {describe(np.asarray(b))}"
-        )
+        found = " and ".join(describe(as_array(x)) for x in (a, b))
+        raise fail(OP, f"a and b must have the same K and kind, got {found}")
     choice(OP, "out_dtype", out_dtype, FORMATS)
     choice(OP, "accumulate", accumulate, ("exact", *UNITS[left.operands]))
     choice(OP, "epilogue", epilogue, (*EPILOGUES, *BLOCK_EPILOGUES))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden._args import describe, fail
+from ..golden._foreign import as_array
 from ..golden._round import FORMATS, check_environment
 from ..golden.scaled_mm import scaled_mm
 from ._bound import exact_values
@@ -147,7 +148,7 @@ def statistics(actual: Any, reference: Any, exact: Any) -> Statistics:
         >>> statistics(reference * np.float32(1.03), reference, exact).held
         False
     """
-    result, named, truth = np.asarray(actual), np.asarray(reference), np.asarray(exact, np.float64)
+    result, named, truth = as_array(actual), as_array(reference), np.asarray(exact, np.float64)
     if named.dtype.name not in FORMATS or result.dtype != named.dtype or not result.shape == named.shape == truth.shape:
         raise fail(
             OP, f"actual, reference and exact do not match: {describe(result)}, {describe(named)}, {truth.shape}"
@@ -215,7 +216,7 @@ def contract(
         False
     """
     check_environment(OP)
-    out_dtype = np.asarray(actual).dtype.name
+    out_dtype = as_array(actual).dtype.name
     arguments = {"out_dtype": out_dtype, "accumulate": accumulate, "epilogue": epilogue, **options}
     reference = scaled_mm(a, b, a_scale, b_scale, bias, **arguments)
     output = {name: options[name] for name in ("out_scale", "overflow") if name in options}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden._args import describe, fail
+from ..golden._foreign import as_array
 
 Float64 = NDArray[np.float64]
 OP = "compare"
@@ -52,7 +53,7 @@ class Side:
 
 def side(name: str, x: Any) -> Side:
     """Decode E4M3 (or uint8 codes), E5M2, bfloat16 or float16."""
-    array = np.asarray(x)
+    array = as_array(x)
     if array.dtype == np.uint8:
         array = array.view(ml_dtypes.float8_e4m3fn)
     if array.dtype not in FORMATS or array.ndim != 2:
@@ -73,7 +74,7 @@ def blocks(k: int) -> int:
 
 def scale(name: str, x: Any, rows: int, k: int) -> Float64:
     """A scale as (), (rows, 1) or (rows, blocks) float64; 128 x 128 blocks are repeated for each row."""
-    array = np.asarray(x).astype(np.float64)
+    array = as_array(x).astype(np.float64)
     if array.shape in ((), (1,), (1, 1)):
         array = array.reshape(())
     elif name == "b_scale" and array.ndim == 2 and array.shape[0] == blocks(rows) != rows:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden._args import describe, fail
+from ..golden._foreign import as_array
 
 OP = "compare.ulp"
 DTYPES = {np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn)}
@@ -42,7 +43,7 @@ def ulp(actual: Any, expected: Any) -> NDArray[np.int64]:
         >>> ulp(np.float32([1, -0.0, 2]), np.float32([1 + 2**-23, 0.0, np.nan])).tolist()
         [1, 0, 9223372036854775807]
     """
-    left, right = np.asarray(actual), np.asarray(expected)
+    left, right = as_array(actual), as_array(expected)
     if left.dtype not in DTYPES or (left.dtype, left.shape) != (right.dtype, right.shape):
         raise fail(OP, f"two arrays of one format and shape are needed, got {describe(left)} and {describe(right)}")
     distance = np.abs(_ordered(left) - _ordered(right))

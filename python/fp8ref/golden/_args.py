@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OpError
+from ._foreign import as_array
 from ._round import Array as Array
 from ._round import widen
 
@@ -58,7 +59,7 @@ def _dimensions(op: str, name: str, x: Array, ndim: int | None) -> Array:
 
 def _array(op: str, name: str, x: Any) -> Array:
     try:
-        return np.asarray(x)
+        return as_array(x)
     except (TypeError, ValueError) as error:
         raise fail(op, f"{name} is not an array: {error}") from None
 

@@ -144,25 +144,26 @@ def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> 
     check_environment(OP)
     choice(OP, "accumulate", accumulate, ACCUMULATORS)
     array = bf16_array(OP, "x", x, 2)
-    shape = weight.shape if isinstance(weight, Operand) else bf16_array(OP, "weight", weight, 2).shape
+    kept = weight if isinstance(weight, Operand) else bf16_array(OP, "weight", weight, 2)
+    shape = kept.shape
     (m, k), n = array.shape, shape[0]
     if shape[1] != k:
         raise fail(OP, f"x {array.shape} and weight {shape} must have the same K, as (M, K) and (N, K)")
     offset = bias_vector(OP, bias, n)
     if accumulate != "exact":
-        return _by_unit(accumulate, array, weight.source if isinstance(weight, Operand) else weight, offset)
+        return _by_unit(accumulate, array, kept.source if isinstance(kept, Operand) else kept, offset)
     left, out = _widened(array), np.empty((m, n), BFLOAT16)
-    step = n if isinstance(weight, Operand) else max(1, WEIGHTS // max(k, 1))
+    step = n if isinstance(kept, Operand) else max(1, WEIGHTS // max(k, 1))
     for start in range(0, n, step or 1):
         part = slice(start, start + step)
-        right = weight if isinstance(weight, Operand) else _widened(np.asarray(weight)[part])
+        right = kept if isinstance(kept, Operand) else _widened(kept[part])
         out[:, part] = _product(left, right, None if offset is None else offset[part])
     return out
 
 
-def _by_unit(accumulate: str, x: Array, weight: Any, bias: Float32 | None) -> Array:
+def _by_unit(accumulate: str, x: Array, weight: Array, bias: Float32 | None) -> Array:
     """RNbf(RN32(acc + bias)) of the accumulators of a tensor core: one chain over K, from +0. [LINEAR-UNIT]"""
-    acc = _tensor_core.chain(UNITS[accumulate, "bf16", "float32"], x, np.asarray(weight))
+    acc = _tensor_core.chain(UNITS[accumulate, "bf16", "float32"], x, weight)
     with np.errstate(over="ignore", invalid="ignore"):
         return round_to(acc if bias is None else acc + bias, "bfloat16")
 

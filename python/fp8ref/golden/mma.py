@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _tensor_core
 from ._args import Array, choice, describe, fail
+from ._foreign import as_array
 from ._round import check_environment
 from ._units import UNIT_NAMES, UNITS, Unit, units_of
 
@@ -40,7 +41,7 @@ def mma_arrays(a: Any, b: Any, c: Any, accumulate: str, out_dtype: str) -> tuple
 
 
 def _operand(name: str, x: Any) -> Array:
-    array = np.asarray(x)
+    array = as_array(x)
     if array.dtype == np.uint8:
         array = array.view(ml_dtypes.float8_e4m3fn)
     if array.dtype not in OPERANDS or array.ndim != 2:
@@ -52,7 +53,7 @@ def _operand(name: str, x: Any) -> Array:
 def _accumulator(c: Any, shape: tuple[int, int], out_dtype: str) -> Array:
     if c is None:
         return np.zeros(shape, out_dtype)
-    array = np.asarray(c)
+    array = as_array(c)
     if array.dtype != np.dtype(out_dtype) or array.shape != shape:
         raise fail(OP, f"c must have shape {shape}, dtype {out_dtype}, got {describe(array)}")
     return array
