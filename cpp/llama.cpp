@@ -93,7 +93,7 @@ class CpuLlama final : public Llama {
   const LlamaConfig& config_;
   const std::shared_ptr<const void> storage_;
   const bf16 *const embed_tokens_, *const norm_, *const lm_head_;
-  std::vector<cpu::RowFacts> lm_head_facts_;
+  std::vector<RowFacts> lm_head_facts_;
   std::vector<cpu::Layer> layers_;
   cpu::RopeTable rope_;
   cpu::KvCache cache_;

@@ -9,7 +9,7 @@ using namespace fp8ref::bind;
 /// q, out: (q_len, q_heads, head_dim); k, v: (kv_len, kv_heads, head_dim)
 void attention(In<std::uint16_t> q, In<std::uint16_t> k, In<std::uint16_t> v, float log2e_scale, std::string_view mask,
                Out<std::uint16_t> out) {
-  fp8ref::cpu::AttentionArgs args{};
+  fp8ref::AttentionArgs args{};
   args.q = as_bf16(q.data());
   args.k = as_bf16(k.data());
   args.v = as_bf16(v.data());

@@ -37,7 +37,7 @@ Overflow overflow_of(std::string_view name);
 Accumulate accumulate_of(std::string_view name);
 Operand operand_of(std::string_view name);
 Epilogue epilogue_of(std::string_view name);
-cpu::Scales scales_of(std::string_view name);
+Scales scales_of(std::string_view name);
 OutDtype out_dtype_of(std::string_view name);
 const Rule& rule_of(std::string_view name);
 Mask mask_of(std::string_view name);

@@ -13,7 +13,7 @@ void grouped_mm(In<std::uint8_t> a, In<std::uint8_t> b, In<float> a_scale, In<fl
                 std::string_view accumulate, std::string_view epilogue, std::int64_t split_k, float out_scale,
                 std::string_view overflow) {
   const MatmulPolicy policy{a_dtype, b_dtype, scales, out_dtype, accumulate, epilogue, split_k, out_scale, overflow};
-  fp8ref::cpu::GroupedMmArgs args{};
+  fp8ref::GroupedMmArgs args{};
   args.all = matmul_arguments(a, b, bias, policy, out);
   args.all.a_scale = {a_scale.data(), a_scale.ndim() == 0 ? 0 : static_cast<std::int64_t>(a_scale.shape(1))};
   const bool rows = b_scale.ndim() == 3;

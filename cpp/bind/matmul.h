@@ -22,10 +22,10 @@ struct MatmulPolicy {
 };
 
 /// Arguments for rows (m, k) and (n, k) with these policies; the scales are still to be set.
-inline cpu::ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<std::uint8_t>& b,
+inline ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<std::uint8_t>& b,
                                           const std::optional<In<float>>& bias, const MatmulPolicy& policy,
                                           const AnyOut& out) {
-  cpu::ScaledMmArgs args{};
+  ScaledMmArgs args{};
   args.a = a.data();
   args.b = b.data();
   args.m = static_cast<std::int64_t>(a.shape(0));

@@ -14,7 +14,7 @@ using namespace fp8ref::bind;
 void mma(nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> a, nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu> b,
          std::optional<nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>> c, AnyOut out, std::string_view a_dtype,
          std::string_view b_dtype, std::string_view accumulate, std::string_view out_dtype) {
-  fp8ref::cpu::MmaArgs args{};
+  fp8ref::MmaArgs args{};
   args.a = a.data();
   args.b = b.data();
   args.a_type = operand_of(a_dtype);

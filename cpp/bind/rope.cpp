@@ -18,7 +18,7 @@ using namespace fp8ref::bind;
 /// scaling: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings
 void rope_frequencies(std::int64_t head_dim, double base, std::optional<std::array<double, 4>> scaling,
                       Out<float> inv) {
-  fp8ref::cpu::RopeScaling llama3{};
+  fp8ref::RopeScaling llama3{};
   if (scaling) llama3 = {(*scaling)[0], (*scaling)[1], (*scaling)[2], (*scaling)[3]};
   fp8ref::cpu::rope_frequencies(head_dim, base, scaling ? &llama3 : nullptr, inv.data());
 }

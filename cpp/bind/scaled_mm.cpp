@@ -11,7 +11,7 @@ namespace {
 using namespace fp8ref::bind;
 
 /// Scales of shape (), (rows, 1), or for blocks (rows, blocks).
-fp8ref::cpu::ScaleView scale_view(const In<float>& scale) {
+fp8ref::ScaleView scale_view(const In<float>& scale) {
   return {scale.data(), scale.ndim() == 0 ? 0 : static_cast<std::int64_t>(scale.shape(1))};
 }
 
@@ -20,7 +20,7 @@ void scaled_mm(In<std::uint8_t> a, In<std::uint8_t> b, In<float> a_scale, In<flo
                std::string_view scales, std::string_view out_dtype, std::string_view accumulate,
                std::string_view epilogue, std::int64_t split_k, float out_scale, std::string_view overflow) {
   const MatmulPolicy policy{a_dtype, b_dtype, scales, out_dtype, accumulate, epilogue, split_k, out_scale, overflow};
-  fp8ref::cpu::ScaledMmArgs args = matmul_arguments(a, b, bias, policy, out);
+  fp8ref::ScaledMmArgs args = matmul_arguments(a, b, bias, policy, out);
   args.a_scale = scale_view(a_scale);
   args.b_scale = scale_view(b_scale);
   fp8ref::cpu::scaled_mm(args);

@@ -45,7 +45,7 @@ void read_rope(const Section& config, LlamaConfig& out) {
   const std::string type = rope.string(key, "default");
   if (type == "default") return;
   if (type != "llama3") throw rope.unsupported(key, "'default', 'llama3'");
-  cpu::RopeScaling scaling{};
+  RopeScaling scaling{};
   scaling.factor = positive(rope, "factor");
   scaling.low_freq_factor = positive(rope, "low_freq_factor");
   scaling.high_freq_factor = positive(rope, "high_freq_factor");

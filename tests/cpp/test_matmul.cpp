@@ -93,8 +93,8 @@ struct Problem {
     for (float& x : bias) x = bit_cast<float>(static_cast<std::uint32_t>(random()));
   }
 
-  cpu::ScaledMmArgs arguments(Epilogue epilogue, OutDtype out_dtype, void* out) const {
-    cpu::ScaledMmArgs args{};
+  ScaledMmArgs arguments(Epilogue epilogue, OutDtype out_dtype, void* out) const {
+    ScaledMmArgs args{};
     args.a = a.data();
     args.b = b.data();
     args.m = m;
@@ -107,7 +107,7 @@ struct Problem {
     args.epilogue = epilogue;
     args.out_dtype = out_dtype;
     args.out = out;
-    args.scales = cpu::Scales::blocks;
+    args.scales = Scales::blocks;
     return args;
   }
 
@@ -125,7 +125,7 @@ void test_blocks(std::mt19937_64& random) {
     std::vector<float> out(index(problem.m * problem.n));
     std::vector<e4m3> narrow(out.size());
     cpu::scaled_mm(problem.arguments(epilogue, OutDtype::float32, out.data()));
-    cpu::ScaledMmArgs args = problem.arguments(epilogue, OutDtype::float8_e4m3fn, narrow.data());
+    ScaledMmArgs args = problem.arguments(epilogue, OutDtype::float8_e4m3fn, narrow.data());
     args.out_scale = 0x1.8p-20f;
     args.overflow = round % 2 == 0 ? Overflow::nan : Overflow::saturate;
     cpu::scaled_mm(args);

@@ -26,7 +26,7 @@ struct LlamaConfig {
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
-  std::optional<cpu::RopeScaling> rope_scaling;
+  std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = false;
   bool attention_bias = false;
   bool mlp_bias = false;
