@@ -62,8 +62,8 @@ Epilogue epilogue_of(std::string_view name) {
   return lookup("epilogue", name, table);
 }
 
-cpu::Scales scales_of(std::string_view name) {
-  static constexpr Table<cpu::Scales, 2> table{{{"values", cpu::Scales::values}, {"blocks", cpu::Scales::blocks}}};
+Scales scales_of(std::string_view name) {
+  static constexpr Table<Scales, 2> table{{{"values", Scales::values}, {"blocks", Scales::blocks}}};
   return lookup("scales", name, table);
 }
 
@@ -102,6 +102,8 @@ void register_errors() {
           raise("UnsupportedError", error);
         } catch (const CheckpointError& error) {
           raise("CheckpointError", error);
+        } catch (const DeviceError& error) {
+          raise("DeviceError", error);
         } catch (const OpError& error) {
           raise("OpError", error);
         } catch (const Error& error) {

@@ -28,6 +28,10 @@ class BackendError(Fp8RefError, RuntimeError):
     """A backend is unknown, or it is not available in this installation or on this machine."""
 
 
+class DeviceError(Fp8RefError, RuntimeError):
+    """What a CUDA device, its driver or its memory reports; the message names the op, or what is missing."""
+
+
 class CheckpointError(Fp8RefError, ValueError):
     """A checkpoint is damaged: the message names the file and, where there is one, the tensor or the config key."""
 

@@ -13,6 +13,10 @@ struct Error : std::runtime_error {
 struct OpError : Error {
   using Error::Error;
 };
+/// What a CUDA device, its driver or its memory reports.
+struct DeviceError : Error {
+  using Error::Error;
+};
 struct CheckpointError : Error {
   using Error::Error;
 };
