@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Llama on the CPU: weights as views of the checkpoint, the KV cache, and forwards in chunks.
+// Llama on any device: its weights there, the KV cache, and forwards in chunks.
 #include "fp8ref/llama.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <utility>
 
 #include "fp8ref/errors.h"
@@ -11,9 +13,6 @@
 
 namespace fp8ref {
 namespace {
-
-/// Tokens that go through the layers together, to bound the memory of their activations. No bit depends on it.
-constexpr std::int64_t kChunk = 512;
 
 /// [LLAMA-TOKENS]
 void check_tokens(const LlamaConfig& config, std::span<const std::int64_t> tokens, std::int64_t length) {
@@ -30,21 +29,24 @@ void check_tokens(const LlamaConfig& config, std::span<const std::int64_t> token
   }
 }
 
-class CpuLlama final : public Llama {
+/// A model and its KV cache on the device of its Ops.
+class OpsLlama final : public Llama {
  public:
-  CpuLlama(LlamaWeights weights, Accumulate accumulate)
-      : setup_(weights.config, accumulate),
+  OpsLlama(const LlamaWeights& weights, Accumulate accumulate, std::unique_ptr<Ops> ops)
+      : ops_(std::move(ops)),
+        setup_(weights.config, accumulate),
         config_(setup_.config),
-        storage_(std::move(weights.storage)),
-        embed_tokens_(weights.embed_tokens),
-        norm_(weights.norm),
-        lm_head_(weights.lm_head),
-        lm_head_facts_(static_cast<std::size_t>(config_.vocab_size)),
-        rope_(config_),
-        cache_(config_.num_hidden_layers, config_.num_key_value_heads * config_.head_dim,
-               config_.max_position_embeddings) {
-    for (LlamaLayerWeights& layer : weights.layers) layers_.emplace_back(std::move(layer));
-    cpu::linear_row_facts(lm_head_, config_.vocab_size, config_.hidden_size, lm_head_facts_.data());
+        storage_(weights.storage),
+        embed_tokens_(keep(weights.embed_tokens, config_.vocab_size)),
+        norm_(keep(weights.norm, 1)),
+        lm_head_(*ops_, {.out = config_.vocab_size, .in = config_.hidden_size, .weight = weights.lm_head}),
+        rope_(*ops_, config_),
+        cache_(*ops_, config_.num_hidden_layers, config_.num_key_value_heads * config_.head_dim,
+               config_.max_position_embeddings),
+        narrow_(*ops_, kLogits * config_.vocab_size),
+        wide_(*ops_, kLogits * config_.vocab_size),
+        choice_(*ops_, 1) {
+    for (const LlamaLayerWeights& layer : weights.layers) layers_.emplace_back(*ops_, layer, config_.hidden_size);
   }
 
   const LlamaConfig& config() const override { return config_; }
@@ -59,52 +61,115 @@ class CpuLlama final : public Llama {
       throw OpError("llama: logits_rows must be from 0 to " + std::to_string(count) + ", got " +
                     std::to_string(logits_rows));
     }
+    append(tokens, trace, poll, {}, [&](Pass& pass, std::int64_t end, std::int64_t rows) {
+      // Of this piece, which ends with token `end` of the forward, those that get logits.
+      const std::int64_t wanted = std::clamp<std::int64_t>(end - (count - logits_rows), 0, rows);
+      if (!trace && wanted == 0) return;
+      float* out = logits + (end - wanted - (count - logits_rows)) * config_.vocab_size;
+      head(pass, rows, wanted, out, poll);
+      if (trace && wanted > 0) trace({"logits", TraceValue::Type::float32, wanted, config_.vocab_size, out});
+    });
+  }
+
+ private:
+  static constexpr std::int64_t kLogits = 64;  // tokens at a time, to bound the memory of their logits
+
+  const bf16* keep(const bf16* host, std::int64_t rows) {
+    return static_cast<const bf16*>(ops_->keep(host, static_cast<std::size_t>(rows * config_.hidden_size) * 2));
+  }
+
+  std::int64_t greedy(std::span<const std::int64_t> tokens, const Poll& poll) override {
+    std::int64_t id = 0;
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    const auto choose = [&](Pass& pass, std::int64_t end, std::int64_t rows) {
+      if (end < count) return;
+      pass.norm(norm_, 1);
+      pass.logits(lm_head_, rows - 1, 1, narrow_.data());
+      ops_->widen(narrow_.data(), config_.vocab_size, wide_.data());
+      ops_->sample(wide_.data(), 1, config_.vocab_size, choice_.data());
+    };
+    append(tokens, {}, poll, choose, {});
+    ops_->download(&id, choice_.data(), sizeof id);
+    return id;
+  }
+
+  /// Called with a piece of `rows` tokens that ends with token `end` of the forward.
+  using Finish = std::function<void(Pass&, std::int64_t end, std::int64_t rows)>;
+
+  /// Feeds tokens in pieces. `queued` belongs to the work that the device may repeat; `finish` comes after it, and may
+  /// wait for it.
+  void append(std::span<const std::int64_t> tokens, const Trace& trace, const Poll& poll, const Finish& queued,
+              const Finish& finish) {
+    const auto count = static_cast<std::int64_t>(tokens.size());
     cache_.reserve(length() + count);
     rope_.extend(length() + count);
-    const std::int64_t chunk = trace ? count : kChunk;  // a trace has each name once
+    const std::int64_t chunk = trace ? count : ops_->chunk();  // a trace has each name once
     for (std::int64_t begin = 0; begin < count; begin += chunk) {
-      const std::int64_t end = std::min(count, begin + chunk);
-      const std::int64_t rows = std::clamp<std::int64_t>(end - (count - logits_rows), 0, end - begin);
-      float* out = logits + std::max<std::int64_t>(begin - (count - logits_rows), 0) * config_.vocab_size;
-      run(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), length() + begin,
-          rows, out, trace, poll);
+      const std::int64_t rows = std::min(count - begin, chunk);
+      if (!scratch_ || scratch_->rows < rows) scratch_.emplace(*ops_, config_, rows);
+      Pass pass(*ops_, setup_, rope_, cache_, *scratch_, trace, length() + begin, rows);
+      pass.embed(embed_tokens_, tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(rows)));
+      const auto work = [&] {
+        run_layers(pass, poll);
+        if (queued) queued(pass, begin + rows, rows);
+      };
+      if (rows == 1 && !trace) {
+        ops_->repeat(work);
+      } else {
+        work();
+      }
+      if (finish) finish(pass, begin + rows, rows);
     }
     cache_.set_length(length() + count);  // only now: a forward that throws leaves no token behind
   }
 
- private:
-  /// One chunk, its first token at position `first`.
-  void run(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t logits_rows, float* logits,
-           const Trace& trace, const Poll& poll) {
-    const auto rows = static_cast<std::int64_t>(tokens.size());
-    cpu::Pass pass(setup_, rope_, cache_, scratch_, trace, first, rows);
-    pass.embed(embed_tokens_, tokens);
+  void run_layers(Pass& pass, const Poll& poll) {
     for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-      const cpu::Layer& layer = layers_[static_cast<std::size_t>(i)];
+      const Layer& layer = layers_[static_cast<std::size_t>(i)];
       if (poll) poll();
       pass.attend(i, layer);
       if (poll) poll();
       pass.mlp(i, layer);
     }
-    if (trace || logits_rows > 0) pass.head(norm_, lm_head_, lm_head_facts_.data(), logits_rows, logits, poll);
   }
 
-  const cpu::Setup setup_;
+  /// Logits of the last `count` of the pass's `rows` tokens, to the host.
+  void head(Pass& pass, std::int64_t rows, std::int64_t count, float* logits, const Poll& poll) {
+    const std::int64_t vocab = config_.vocab_size;
+    pass.norm(norm_, count);
+    for (std::int64_t done = 0; done < count; done += kLogits) {
+      if (poll) poll();
+      const std::int64_t part = std::min(kLogits, count - done);
+      pass.logits(lm_head_, rows - count + done, part, narrow_.data());
+      ops_->widen(narrow_.data(), part * vocab, wide_.data());
+      ops_->download(logits + done * vocab, wide_.data(), static_cast<std::size_t>(part * vocab) * sizeof(float));
+    }
+  }
+
+  const std::unique_ptr<Ops> ops_;  // before all that lies in its memory
+  const Setup setup_;
   const LlamaConfig& config_;
   const std::shared_ptr<const void> storage_;
-  const bf16 *const embed_tokens_, *const norm_, *const lm_head_;
-  std::vector<RowFacts> lm_head_facts_;
-  std::vector<cpu::Layer> layers_;
-  cpu::RopeTable rope_;
-  cpu::KvCache cache_;
-  cpu::Scratch scratch_;
+  const bf16 *const embed_tokens_, *const norm_;
+  Linear lm_head_;
+  std::vector<Layer> layers_;
+  RopeTable rope_;
+  KvCache cache_;
+  std::optional<Scratch> scratch_;
+  Buffer<bf16> narrow_;
+  Buffer<float> wide_;
+  Buffer<std::int64_t> choice_;
 };
 
 }  // namespace
 
-std::unique_ptr<Llama> Llama::load(const std::string& folder, Accumulate accumulate) {
+std::unique_ptr<Llama> load_llama(const std::string& folder, Accumulate accumulate, std::unique_ptr<Ops> ops) {
   const cpu::FpEnv env;  // numbers of the config are rounded to nearest
-  return std::make_unique<CpuLlama>(read_llama(folder), accumulate);
+  return std::make_unique<OpsLlama>(read_llama(folder), accumulate, std::move(ops));
+}
+
+std::unique_ptr<Llama> Llama::load(const std::string& folder, Accumulate accumulate) {
+  return load_llama(folder, accumulate, cpu_ops());
 }
 
 std::vector<std::int64_t> Llama::generate(std::span<const std::int64_t> prompt, std::int64_t max_new_tokens,
@@ -117,15 +182,11 @@ std::vector<std::int64_t> Llama::generate(std::span<const std::int64_t> prompt, 
   const std::int64_t room = config().max_position_embeddings - static_cast<std::int64_t>(prompt.size());
   const auto most = static_cast<std::size_t>(std::min(max_new_tokens, room));
   std::vector<std::int64_t> ids;
-  std::vector<float> logits(static_cast<std::size_t>(config().vocab_size));
   reset();
   while (ids.size() < most && (ids.empty() || std::find(eos.begin(), eos.end(), ids.back()) == eos.end())) {
     const std::span<const std::int64_t> fed = ids.empty() ? prompt : std::span(ids).last(1);
-    forward(fed, 1, logits.data(), {}, poll);
-    std::int64_t id = 0;
-    cpu::sample(logits.data(), 1, config().vocab_size, &id);
-    ids.push_back(id);
-    if (on_token) on_token(id);
+    ids.push_back(greedy(fed, poll));
+    if (on_token) on_token(ids.back());
   }
   return ids;
 }

@@ -5,10 +5,9 @@
 #include <numeric>
 #include <utility>
 
-#include "fp8ref/round.h"
-#include "parallel.h"
+#include "fp8ref/cpu.h"
 
-namespace fp8ref::cpu {
+namespace fp8ref {
 
 using Type = TraceValue::Type;
 
@@ -16,78 +15,113 @@ Setup::Setup(const LlamaConfig& numbers, Accumulate accumulator)
     : config(numbers),
       accumulate(accumulator),
       eps(static_cast<float>(numbers.rms_norm_eps)),
-      log2e_scale(attention_log2e_scale(numbers.head_dim)) {}
+      log2e_scale(cpu::attention_log2e_scale(numbers.head_dim)) {}
 
-Linear::Linear(Projection projection) : weights(std::move(projection)) {
-  if (weights.weight == nullptr) return;
-  facts.resize(static_cast<std::size_t>(weights.out));
-  linear_row_facts(weights.weight, weights.out, weights.in, facts.data());
+namespace {
+
+template <class T>
+const T* keep(Ops& ops, const T* host, std::int64_t count) {
+  if (host == nullptr) return nullptr;
+  return static_cast<const T*>(ops.keep(host, static_cast<std::size_t>(count) * sizeof(T)));
 }
 
-Layer::Layer(LlamaLayerWeights weights)
-    : input_layernorm(weights.input_layernorm),
-      post_attention_layernorm(weights.post_attention_layernorm),
-      q_proj(std::move(weights.q_proj)),
-      k_proj(std::move(weights.k_proj)),
-      v_proj(std::move(weights.v_proj)),
-      o_proj(std::move(weights.o_proj)),
-      gate_proj(std::move(weights.gate_proj)),
-      up_proj(std::move(weights.up_proj)),
-      down_proj(std::move(weights.down_proj)) {}
+Buffer<float> there(Ops& ops, const std::vector<float>& values) { return {ops, std::span<const float>(values)}; }
 
-RopeTable::RopeTable(const LlamaConfig& config) : frequencies_(static_cast<std::size_t>(config.head_dim / 2)) {
+}  // namespace
+
+Linear::Linear(Ops& ops, const Projection& from)
+    : out(from.out),
+      in(from.in),
+      codes(keep(ops, from.codes, from.out * from.in)),
+      weight(keep(ops, from.weight, from.out * from.in)),
+      input_scale(from.input_scale),
+      weight_scale_stride(from.weight_scale.size() > 1 ? 1 : 0),
+      weight_scale(there(ops, from.weight_scale)),
+      input_scale_there(there(ops, {from.input_scale.value_or(1.0f)})) {
+  if (!from.bias.empty()) bias = there(ops, from.bias);
+  if (weight == nullptr) return;
+  facts.emplace(ops, out);
+  ops.linear_row_facts(weight, out, in, facts->data());
+}
+
+Layer::Layer(Ops& ops, const LlamaLayerWeights& weights, std::int64_t hidden)
+    : input_layernorm(keep(ops, weights.input_layernorm, hidden)),
+      post_attention_layernorm(keep(ops, weights.post_attention_layernorm, hidden)),
+      q_proj(ops, weights.q_proj),
+      k_proj(ops, weights.k_proj),
+      v_proj(ops, weights.v_proj),
+      o_proj(ops, weights.o_proj),
+      gate_proj(ops, weights.gate_proj),
+      up_proj(ops, weights.up_proj),
+      down_proj(ops, weights.down_proj) {}
+
+RopeTable::RopeTable(Ops& ops, const LlamaConfig& config)
+    : ops_(ops),
+      limit_(config.max_position_embeddings),
+      frequencies_(static_cast<std::size_t>(config.head_dim / 2)),
+      cos_(ops, 0),
+      sin_(ops, 0) {
   const RopeScaling* scaling = config.rope_scaling ? &*config.rope_scaling : nullptr;
-  rope_frequencies(config.head_dim, config.rope_theta, scaling, frequencies_.data());
+  cpu::rope_frequencies(config.head_dim, config.rope_theta, scaling, frequencies_.data());
 }
 
 void RopeTable::extend(std::int64_t count) {
-  const std::int64_t known = static_cast<std::int64_t>(cos_.size()) / half();
-  if (count <= known) return;
-  std::vector<std::int64_t> positions(static_cast<std::size_t>(count - known));
-  std::iota(positions.begin(), positions.end(), known);
+  if (count <= known_) return;
+  const auto bytes = [this](std::int64_t tokens) { return static_cast<std::size_t>(tokens * half()) * sizeof(float); };
+  if (count > capacity_) {
+    const std::int64_t capacity = std::min(std::max(count, 2 * capacity_), limit_);
+    Buffer<float> cos(ops_, capacity * half()), sin(ops_, capacity * half());
+    ops_.copy(cos.data(), cos_.data(), bytes(known_));
+    ops_.copy(sin.data(), sin_.data(), bytes(known_));
+    cos_ = std::move(cos);
+    sin_ = std::move(sin);
+    capacity_ = capacity;
+  }
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(count - known_));
+  std::iota(positions.begin(), positions.end(), known_);
   std::vector<float> cos(positions.size() * frequencies_.size()), sin(cos.size());
-  rope_table(positions.data(), count - known, frequencies_.data(), half(), cos.data(), sin.data());
-  sin_.reserve(sin_.size() + sin.size());  // after this and the next line nothing throws
-  cos_.insert(cos_.end(), cos.begin(), cos.end());
-  sin_.insert(sin_.end(), sin.begin(), sin.end());
+  cpu::rope_table(positions.data(), count - known_, frequencies_.data(), half(), cos.data(), sin.data());
+  ops_.upload(cos_.data() + known_ * half(), cos.data(), bytes(count - known_));
+  ops_.upload(sin_.data() + known_ * half(), sin.data(), bytes(count - known_));
+  known_ = count;
 }
 
-void Scratch::reserve(const LlamaConfig& config, std::int64_t rows) {
-  if (rows <= rows_) return;
-  const std::int64_t heads = config.num_attention_heads * config.head_dim;
-  const std::int64_t widest = std::max({config.hidden_size, config.intermediate_size, heads});
-  auto grow = [rows](auto& values, std::int64_t cols) { values.resize(static_cast<std::size_t>(rows * cols)); };
-  for (auto* values : {&stream, &normed, &projected}) grow(*values, config.hidden_size);
-  for (auto* values : {&q, &mixed}) grow(*values, heads);
-  for (auto* values : {&gate, &up}) grow(*values, config.intermediate_size);
-  grow(codes, widest);
-  grow(scales, 1);
-  rows_ = rows;
-}
+Scratch::Scratch(Ops& ops, const LlamaConfig& config, std::int64_t tokens)
+    : rows(tokens),
+      stream(ops, tokens * config.hidden_size),
+      normed(ops, tokens * config.hidden_size),
+      q(ops, tokens * config.num_attention_heads * config.head_dim),
+      mixed(ops, tokens * config.num_attention_heads * config.head_dim),
+      gate(ops, tokens * config.intermediate_size),
+      up(ops, tokens * config.intermediate_size),
+      projected(ops, tokens * config.hidden_size),
+      codes(ops, tokens * std::max({config.hidden_size, config.intermediate_size,
+                                    config.num_attention_heads * config.head_dim})),
+      scales(ops, tokens) {}
 
-/// The input of one or more projections. Its FP8 form is made when the first of them asks for it, and shared by those
-/// that quantize it in the same way.
+/// The input of one or more projections. Its FP8 form is made once and shared by those that quantize it in the same
+/// way.
 struct Pass::Input {
   const bf16* values;
   std::int64_t cols;
   bool quantized = false;
-  std::optional<float> scale;  // the static one that the codes were made with
+  std::optional<float> scale = {};  // the static one that the codes were made with
+  const float* scales = nullptr;    // of the codes
 
   bool has(const std::optional<float>& wanted) const { return quantized && scale == wanted; }
 };
 
-Pass::Pass(const Setup& setup, const RopeTable& rope, KvCache& cache, Scratch& scratch, const Trace& trace,
+Pass::Pass(Ops& ops, const Setup& setup, const RopeTable& rope, KvCache& cache, Scratch& scratch, const Trace& trace,
            std::int64_t first, std::int64_t rows)
-    : setup_(setup),
+    : ops_(ops),
+      setup_(setup),
       config_(setup.config),
       rope_(rope),
       cache_(cache),
       scratch_(scratch),
       trace_(trace),
       first_(first),
-      rows_(rows) {
-  scratch_.reserve(config_, rows_);
-}
+      rows_(rows) {}
 
 std::string Pass::layer_name(std::int64_t index) const {
   return trace_ ? "layers." + std::to_string(index) + "." : std::string();
@@ -98,63 +132,81 @@ void Pass::record(const std::string& name, const bf16* data, std::int64_t cols) 
 }
 
 void Pass::record(const std::string& name, Type type, const void* data, std::int64_t rows, std::int64_t cols) const {
-  if (trace_) trace_({name, type, rows, cols, data});
+  if (!trace_) return;
+  const std::size_t size = type == Type::bfloat16 ? 2 : type == Type::uint8 ? 1 : 4;
+  std::vector<std::byte> host(static_cast<std::size_t>(rows * cols) * size);
+  ops_.download(host.data(), data, host.size());
+  trace_({name, type, rows, cols, host.data()});
 }
 
 void Pass::embed(const bf16* table, std::span<const std::int64_t> tokens) {
-  bf16* out = scratch_.stream.data();
-  for (const std::int64_t token : tokens) {
-    out = std::copy_n(table + token * config_.hidden_size, config_.hidden_size, out);
-  }
+  ops_.gather(table, tokens, config_.hidden_size, scratch_.stream.data());
   record("embed_tokens", scratch_.stream.data(), config_.hidden_size);
 }
 
-/// RMSNorm of the stream's rows `from` and on. [LLAMA-NORM]
-void Pass::normalise(const bf16* weight, std::int64_t from, const std::string& name) {
-  const std::int64_t hidden = config_.hidden_size, offset = from * hidden;
-  rmsnorm(scratch_.stream.data() + offset, weight, rows_ - from, hidden, setup_.eps, scratch_.normed.data() + offset);
-  record(name, scratch_.normed.data(), hidden);
+namespace {
+
+constexpr const Rule& kStatic = *find_rule("vllm.per_tensor_static");
+constexpr const Rule& kPerToken = *find_rule("vllm.per_token");
+
+/// The rule of a projection's activations. [CKPT-ACTIVATIONS]
+const Rule& activation_rule(const Linear& linear) { return linear.input_scale ? kStatic : kPerToken; }
+
+}  // namespace
+
+/// Where the scales of a projection's activations are: its own static one, or those made for each token.
+float* Pass::scales_for(const Linear& linear) const {
+  return linear.input_scale ? linear.input_scale_there.data() : scratch_.scales.data();
 }
 
-void Pass::quantize(Input& input, const Projection& projection) {
-  if (input.has(projection.input_scale)) return;
-  input.quantized = true;
-  input.scale = projection.input_scale;
-  static constexpr const Rule& kStatic = *find_rule("vllm.per_tensor_static");
-  static constexpr const Rule& kPerToken = *find_rule("vllm.per_token");
-  const Rule& rule = input.scale ? kStatic : kPerToken;
-  if (input.scale) scratch_.scales[0] = *input.scale;
-  cpu::quantize(input.values, rows_, input.cols, rule, scratch_.codes.data(), scratch_.scales.data());
+/// RMSNorm of the stream, and its codes where the projection that comes first wants them. [LLAMA-NORM]
+Pass::Input Pass::normalise(const bf16* weight, const Linear& next, const std::string& name) {
+  const RmsnormArgs args{scratch_.stream.data(), weight,     rows_,
+                         config_.hidden_size,    setup_.eps, scratch_.normed.data()};
+  Input input{args.out, config_.hidden_size};
+  if (next.codes == nullptr) {
+    ops_.rmsnorm(args);
+  } else {
+    ops_.rmsnorm_quantize(args, activation_rule(next), scratch_.codes.data(), scales_for(next));
+    input = {args.out, config_.hidden_size, true, next.input_scale, scales_for(next)};
+  }
+  record(name, scratch_.normed.data(), config_.hidden_size);
+  return input;
+}
+
+void Pass::quantize(Input& input, const Linear& linear) {
+  if (input.has(linear.input_scale)) return;
+  ops_.quantize(input.values, rows_, input.cols, activation_rule(linear), scratch_.codes.data(), scales_for(linear));
+  input = {input.values, input.cols, true, linear.input_scale, scales_for(linear)};
 }
 
 /// [LLAMA-LINEAR]
 void Pass::project(const std::string& name, const Linear& linear, Input& input, bf16* out) {
-  const Projection& weights = linear.weights;
-  const float* bias = weights.bias.empty() ? nullptr : weights.bias.data();
-  if (weights.weight != nullptr) {
-    cpu::linear(input.values, weights.weight, rows_, weights.out, weights.in, bias, linear.facts.data(), out);
+  const float* bias = linear.bias ? linear.bias->data() : nullptr;
+  if (linear.weight != nullptr) {
+    ops_.linear({input.values, linear.weight, rows_, linear.out, linear.in, bias, linear.facts->data(),
+                 Accumulate::exact, out});
   } else {
-    quantize(input, weights);
+    quantize(input, linear);
     const bool per_token = !input.scale.has_value();
     if (trace_) {
       record(name + ".input_codes", Type::uint8, scratch_.codes.data(), rows_, input.cols);
-      record(name + ".input_scale", Type::float32, scratch_.scales.data(), per_token ? rows_ : 1, 1);
+      record(name + ".input_scale", Type::float32, input.scales, per_token ? rows_ : 1, 1);
     }
-    const std::int64_t weight_stride = weights.weight_scale.size() > 1 ? 1 : 0;
-    scaled_mm({.a = scratch_.codes.data(),
-               .b = weights.codes,
-               .m = rows_,
-               .n = weights.out,
-               .k = weights.in,
-               .a_scale = {scratch_.scales.data(), per_token ? 1 : 0},
-               .b_scale = {weights.weight_scale.data(), weight_stride},
-               .bias = bias,
-               .accumulate = setup_.accumulate,
-               .epilogue = Epilogue::a_b,
-               .out_dtype = OutDtype::bfloat16,
-               .out = out});
+    ops_.scaled_mm({.a = scratch_.codes.data(),
+                    .b = linear.codes,
+                    .m = rows_,
+                    .n = linear.out,
+                    .k = linear.in,
+                    .a_scale = {input.scales, per_token ? 1 : 0},
+                    .b_scale = {linear.weight_scale.data(), linear.weight_scale_stride},
+                    .bias = bias,
+                    .accumulate = setup_.accumulate,
+                    .epilogue = Epilogue::a_b,
+                    .out_dtype = OutDtype::bfloat16,
+                    .out = out});
   }
-  record(name, out, weights.out);
+  record(name, out, linear.out);
 }
 
 /// The attention half of a layer. k and v go straight to their places in the cache. [LLAMA-ATTENTION]
@@ -165,28 +217,27 @@ void Pass::attend(std::int64_t index, const Layer& layer) {
   bf16* q = scratch_.q.data();
   bf16* k = cache_.keys(index) + first_ * kv_heads * dim;
   bf16* v = cache_.values(index) + first_ * kv_heads * dim;
-  normalise(layer.input_layernorm, 0, prefix + "input_layernorm");
-  Input input{scratch_.normed.data(), config_.hidden_size, false, {}};
+  Input input = normalise(layer.input_layernorm, layer.q_proj, prefix + "input_layernorm");
   project(prefix + "q_proj", layer.q_proj, input, q);
   project(prefix + "k_proj", layer.k_proj, input, k);
   project(prefix + "v_proj", layer.v_proj, input, v);
-  rope(q, rows_, heads, half, rope_.cos(first_), rope_.sin(first_), q);
+  ops_.rope(q, rows_, heads, half, rope_.cos(first_), rope_.sin(first_), q);
   record(prefix + "q_rope", q, heads * dim);
-  rope(k, rows_, kv_heads, half, rope_.cos(first_), rope_.sin(first_), k);
+  ops_.rope(k, rows_, kv_heads, half, rope_.cos(first_), rope_.sin(first_), k);
   record(prefix + "k_rope", k, kv_heads * dim);
-  attention({.q = q,
-             .k = cache_.keys(index),
-             .v = cache_.values(index),
-             .q_len = rows_,
-             .kv_len = first_ + rows_,
-             .q_heads = heads,
-             .kv_heads = kv_heads,
-             .head_dim = dim,
-             .log2e_scale = setup_.log2e_scale,
-             .mask = Mask::causal,
-             .out = scratch_.mixed.data()});
+  ops_.attention({.q = q,
+                  .k = cache_.keys(index),
+                  .v = cache_.values(index),
+                  .q_len = rows_,
+                  .kv_len = first_ + rows_,
+                  .q_heads = heads,
+                  .kv_heads = kv_heads,
+                  .head_dim = dim,
+                  .log2e_scale = setup_.log2e_scale,
+                  .mask = Mask::causal,
+                  .out = scratch_.mixed.data()});
   record(prefix + "attention", scratch_.mixed.data(), heads * dim);
-  Input mixed{scratch_.mixed.data(), heads * dim, false, {}};
+  Input mixed{scratch_.mixed.data(), heads * dim};
   project(prefix + "o_proj", layer.o_proj, mixed, scratch_.projected.data());
   add_to_stream(prefix + "attention_residual");
 }
@@ -196,40 +247,38 @@ void Pass::mlp(std::int64_t index, const Layer& layer) {
   const std::string prefix = layer_name(index);
   const std::int64_t wide = config_.intermediate_size;
   bf16 *gate = scratch_.gate.data(), *up = scratch_.up.data();
-  normalise(layer.post_attention_layernorm, 0, prefix + "post_attention_layernorm");
-  Input input{scratch_.normed.data(), config_.hidden_size, false, {}};
+  Input input = normalise(layer.post_attention_layernorm, layer.gate_proj, prefix + "post_attention_layernorm");
   project(prefix + "gate_proj", layer.gate_proj, input, gate);
   project(prefix + "up_proj", layer.up_proj, input, up);
-  silu_mul(gate, up, static_cast<std::size_t>(rows_ * wide), gate);
+  Input product{gate, wide};
+  if (layer.down_proj.codes == nullptr) {
+    ops_.silu_mul(gate, up, rows_ * wide, gate);
+  } else {
+    const Linear& next = layer.down_proj;
+    ops_.silu_mul_quantize(gate, up, rows_, wide, activation_rule(next), gate, scratch_.codes.data(), scales_for(next));
+    product = {gate, wide, true, next.input_scale, scales_for(next)};
+  }
   record(prefix + "silu_mul", gate, wide);
-  Input product{gate, wide, false, {}};
   project(prefix + "down_proj", layer.down_proj, product, scratch_.projected.data());
   add_to_stream(prefix + "mlp_residual");
 }
 
 void Pass::add_to_stream(const std::string& name) {
   bf16* stream = scratch_.stream.data();
-  residual(stream, scratch_.projected.data(), static_cast<std::size_t>(rows_ * config_.hidden_size), stream);
+  ops_.residual(stream, scratch_.projected.data(), rows_ * config_.hidden_size, stream);
   record(name, stream, config_.hidden_size);
 }
 
-void Pass::head(const bf16* norm, const bf16* lm_head, const RowFacts* facts, std::int64_t count, float* logits,
-                const Poll& poll) {
-  constexpr std::int64_t kRows = 64;  // at a time, to bound the memory of bf16 logits
-  const std::int64_t hidden = config_.hidden_size, vocab = config_.vocab_size;
-  normalise(norm, trace_ ? 0 : rows_ - count, "norm");
-  std::vector<bf16> narrow(static_cast<std::size_t>(std::min(count, kRows) * vocab));
-  for (std::int64_t done = 0; done < count; done += kRows) {
-    if (poll) poll();
-    const std::int64_t rows = std::min(kRows, count - done);
-    const bf16* x = scratch_.normed.data() + (rows_ - count + done) * hidden;
-    linear(x, lm_head, rows, vocab, hidden, nullptr, facts, narrow.data());
-    float* out = logits + done * vocab;
-    parallel_for(rows * vocab, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) out[i] = widen(narrow[static_cast<std::size_t>(i)]);
-    });
-  }
-  if (count > 0) record("logits", Type::float32, logits, count, vocab);
+void Pass::norm(const bf16* weight, std::int64_t count) {
+  const std::int64_t hidden = config_.hidden_size, from = trace_ ? 0 : rows_ - count;
+  ops_.rmsnorm({scratch_.stream.data() + from * hidden, weight, rows_ - from, hidden, setup_.eps,
+                scratch_.normed.data() + from * hidden});
+  record("norm", scratch_.normed.data(), hidden);
 }
 
-}  // namespace fp8ref::cpu
+void Pass::logits(const Linear& lm_head, std::int64_t first, std::int64_t rows, bf16* out) {
+  ops_.linear({scratch_.normed.data() + first * config_.hidden_size, lm_head.weight, rows, lm_head.out, lm_head.in,
+               nullptr, lm_head.facts->data(), Accumulate::exact, out});
+}
+
+}  // namespace fp8ref

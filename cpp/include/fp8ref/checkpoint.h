@@ -40,9 +40,9 @@ struct Projection {
   std::int64_t in = 0;
   const e4m3* codes = nullptr;
   const bf16* weight = nullptr;
-  std::vector<float> weight_scale;
-  std::optional<float> input_scale;
-  std::vector<float> bias;  // empty if there is none
+  std::vector<float> weight_scale = {};
+  std::optional<float> input_scale = {};
+  std::vector<float> bias = {};  // empty if there is none
 };
 
 struct LlamaLayerWeights {

@@ -48,6 +48,11 @@ class Llama {
   /// Greedy, from an empty cache; returns the new ids only, an EOS id that ends them included. [LLAMA-GENERATE]
   std::vector<std::int64_t> generate(std::span<const std::int64_t> prompt, std::int64_t max_new_tokens,
                                      const std::function<void(std::int64_t)>& on_token = {}, const Poll& poll = {});
+
+ private:
+  /// Appends checked tokens to the cache and returns what spec/sample.md's greedy choice makes of the last one's
+  /// logits.
+  virtual std::int64_t greedy(std::span<const std::int64_t> tokens, const Poll& poll) = 0;
 };
 
 }  // namespace fp8ref
