@@ -26,7 +26,7 @@ function(fp8ref_add_simt target)
   target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}/cpp" "${PROJECT_SOURCE_DIR}/tests/simt/include")
   target_compile_definitions(${target} PUBLIC FP8REF_SIMT)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-x c++ -O2 -Wno-unknown-pragmas>)
-  target_link_libraries(${target} PUBLIC fp8ref_headers PRIVATE $<BUILD_INTERFACE:fp8ref_options>)
+  target_link_libraries(${target} PUBLIC fp8ref_headers fp8ref_cpu PRIVATE $<BUILD_INTERFACE:fp8ref_options>)
 endfunction()
 
 # fp8ref_cuda: a static library with a static CUDA runtime; building it needs nvcc, but no driver and no GPU.
@@ -42,7 +42,7 @@ elseif(FP8REF_CUDA_ENABLED)
   add_library(fp8ref_cuda STATIC ${FP8REF_CUDA_SOURCES})
   set_target_properties(fp8ref_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF)
   target_include_directories(fp8ref_cuda PRIVATE cpp)
-  target_link_libraries(fp8ref_cuda PUBLIC fp8ref_headers)
+  target_link_libraries(fp8ref_cuda PUBLIC fp8ref_headers fp8ref_cpu)
   target_compile_options(
     fp8ref_cuda
     PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true>

@@ -9,9 +9,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 
 #include "fp8ref/args.h"
+#include "fp8ref/llama.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/rule_table.h"
 
@@ -84,5 +86,9 @@ void silu_mul_quantize(const bf16* gate, const bf16* up, std::int64_t rows, std:
 /// stream_out = residual(x, y), then rmsnorm of it into normed.
 void residual_rmsnorm(const bf16* x, const bf16* y, const bf16* weight, std::int64_t rows, std::int64_t cols, float eps,
                       bf16* stream_out, bf16* normed, Stream stream);
+
+// ---- llama ----------------------------------------------------------------------------------------------------------
+/// Llama::load on the device in use: tokens and logits are those of the CPU, bit for bit.
+std::unique_ptr<Llama> load_llama(const std::string& folder, Accumulate accumulate);
 
 }  // namespace fp8ref::cuda

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// A CUDA device as the place where a model runs (spec/llama.md). All work goes to one stream of its own; weights are
+// copied to the device once; a decode step is kept as a CUDA graph, of which only the arguments change.
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "cuda/device.h"
+#include "cuda/launch.h"
+#include "cuda/workspace.h"
+#include "fp8ref/cuda.h"
+#include "fp8ref/llama.h"
+#include "fp8ref/round.h"
+#include "llama_pass.h"
+#include "ops.h"
+
+namespace fp8ref::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+__global__ void gather_kernel(const bf16* table, const std::int64_t* ids, std::int64_t rows, std::int64_t cols,
+                              bf16* out) {
+  for (std::int64_t i = grid_thread(); i < rows * cols; i += grid_threads()) {
+    out[i] = table[ids[i / cols] * cols + i % cols];
+  }
+}
+
+__global__ void widen_kernel(const bf16* x, std::int64_t n, float* out) {
+  for (std::int64_t i = grid_thread(); i < n; i += grid_threads()) out[i] = fp8ref::widen(x[i]);
+}
+
+/// A stream, and the graph of the work that is done on it again and again.
+class Queue {
+ public:
+  Queue() { check(cudaStreamCreate(&stream_), "llama"); }
+  ~Queue() {
+    if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+    cudaStreamDestroy(stream_);
+  }
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+
+  /// Queues the work as one graph; false if this device cannot, and nothing was done.
+  bool repeat(const std::function<void()>& work) {
+    if (cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+      cudaGetLastError();
+      return false;
+    }
+    cudaGraph_t graph = nullptr;
+    try {
+      work();
+    } catch (...) {
+      cudaStreamEndCapture(stream_, &graph);
+      if (graph != nullptr) cudaGraphDestroy(graph);
+      cudaGetLastError();
+      throw;
+    }
+    check(cudaStreamEndCapture(stream_, &graph), "llama");
+    const cudaError_t error = renew(graph);
+    cudaGraphDestroy(graph);
+    check(error, "llama");
+    check(cudaGraphLaunch(graph_, stream_), "llama");
+    return true;
+  }
+
+ private:
+  /// New arguments for the nodes of the graph at hand, or, where its shape is another, a graph of its own.
+  cudaError_t renew(cudaGraph_t graph) {
+#if !defined(FP8REF_SIMT)
+    cudaGraphExecUpdateResultInfo info;
+    if (graph_ != nullptr && cudaGraphExecUpdate(graph_, graph, &info) == cudaSuccess) return cudaSuccess;
+    cudaGetLastError();
+#endif
+    if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+    graph_ = nullptr;
+    return cudaGraphInstantiate(&graph_, graph, 0);
+  }
+
+  cudaStream_t stream_ = nullptr;
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+class CudaOps final : public Ops {
+ public:
+  CudaOps() = default;
+  ~CudaOps() override {
+    for (const auto& [host, kept] : kept_) cudaFree(kept);
+  }
+
+  void* allocate(std::size_t bytes) override {
+    void* data = nullptr;
+    const cudaError_t error = cudaMalloc(&data, bytes == 0 ? 1 : bytes);
+    if (error != cudaSuccess) check(error, ("llama: " + std::to_string(bytes) + " bytes of device memory").c_str());
+    return data;
+  }
+  void release(void* data) noexcept override { cudaFree(data); }
+  const void* keep(const void* host, std::size_t bytes) override {
+    void*& there = kept_[host];  // tied embeddings come twice
+    if (there == nullptr) {
+      there = allocate(bytes);
+      upload(there, host, bytes);
+    }
+    return there;
+  }
+  void upload(void* to, const void* host, std::size_t bytes) override {
+    copy_as(to, host, bytes, cudaMemcpyHostToDevice);
+    check(cudaStreamSynchronize(stream()), "llama");  // the host's memory is free again when this returns
+  }
+  void download(void* host, const void* from, std::size_t bytes) override {
+    copy_as(host, from, bytes, cudaMemcpyDeviceToHost);
+    check(cudaStreamSynchronize(stream()), "llama");
+  }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    copy_as(to, from, bytes, cudaMemcpyDeviceToDevice);
+  }
+
+  std::int64_t chunk() const override { return 2048; }
+  void repeat(const std::function<void()>& work) override {
+    const ArenaScope scope(arena_);
+    // A graph cannot allocate: the first step runs as it is, and tells how much workspace one needs.
+    if (measured_) {
+      arena_.grow();
+      if (queue_.repeat(work)) return;
+    }
+    work();
+    measured_ = true;
+  }
+
+  void gather(const bf16* table, std::span<const std::int64_t> ids, std::int64_t cols, bf16* out) override {
+    const auto rows = static_cast<std::int64_t>(ids.size());
+    if (rows > id_room_) {
+      ids_ = Buffer<std::int64_t>(*this, rows);
+      id_room_ = rows;
+    }
+    upload(ids_.data(), ids.data(), ids.size_bytes());
+    launch("llama", gather_kernel, blocks_for(rows * cols, kThreads), kThreads, 0, stream(), table, ids_.data(), rows,
+           cols, out);
+  }
+  void rmsnorm(const RmsnormArgs& a) override { cuda::rmsnorm(a.x, a.weight, a.rows, a.cols, a.eps, a.out, stream()); }
+  void quantize(const bf16* x, std::int64_t rows, std::int64_t cols, const Rule& rule, e4m3* codes,
+                float* scale) override {
+    cuda::quantize(x, rows, cols, rule, codes, scale, std::numeric_limits<float>::infinity(), stream());
+  }
+  void scaled_mm(const ScaledMmArgs& args) override { cuda::scaled_mm(args, stream()); }
+  void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts* facts) override {
+    cuda::linear_row_facts(rows, n, k, facts, stream());
+  }
+  void linear(const LinearArgs& a) override {
+    if (a.accumulate == Accumulate::exact) {
+      cuda::linear(a.x, a.w, a.m, a.n, a.k, a.bias, a.facts, a.out, stream());
+    } else {
+      cuda::linear(a.x, a.w, a.m, a.n, a.k, a.bias, a.accumulate, a.out, stream());
+    }
+  }
+  void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos,
+            const float* sin, bf16* out) override {
+    cuda::rope(x, tokens, heads, half, cos, sin, out, stream());
+  }
+  void attention(const AttentionArgs& args) override { cuda::attention(args, stream()); }
+  void silu_mul(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) override {
+    cuda::silu_mul(gate, up, static_cast<std::size_t>(n), out, stream());
+  }
+  void residual(const bf16* x, const bf16* y, std::int64_t n, bf16* out) override {
+    cuda::residual(x, y, static_cast<std::size_t>(n), out, stream());
+  }
+  void widen(const bf16* x, std::int64_t n, float* out) override {
+    launch("llama", widen_kernel, blocks_for(n, kThreads), kThreads, 0, stream(), x, n, out);
+  }
+  void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids) override {
+    cuda::sample(logits, rows, vocab, ids, stream());
+  }
+  void rmsnorm_quantize(const RmsnormArgs& a, const Rule& rule, e4m3* codes, float* scale) override {
+    cuda::rmsnorm_quantize(a.x, a.weight, a.rows, a.cols, a.eps, rule, a.out, codes, scale, stream());
+  }
+  void silu_mul_quantize(const bf16* gate, const bf16* up, std::int64_t rows, std::int64_t cols, const Rule& rule,
+                         bf16* product, e4m3* codes, float* scale) override {
+    cuda::silu_mul_quantize(gate, up, rows, cols, rule, product, codes, scale, stream());
+  }
+
+ private:
+  cudaStream_t stream() const { return queue_.stream(); }
+  void copy_as(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+    if (bytes != 0) check(cudaMemcpyAsync(to, from, bytes, kind, stream()), "llama");
+  }
+
+  const DeviceInfo device_ = device_info();  // first: it says what is missing, where something is
+  Queue queue_;
+  Arena arena_;
+  bool measured_ = false;
+  std::map<const void*, void*> kept_;
+  std::int64_t id_room_ = 0;
+  Buffer<std::int64_t> ids_{*this, 0};
+};
+
+}  // namespace
+
+std::unique_ptr<Llama> load_llama(const std::string& folder, Accumulate accumulate) {
+  return fp8ref::load_llama(folder, accumulate, std::make_unique<CudaOps>());
+}
+
+}  // namespace fp8ref::cuda
