@@ -4,11 +4,6 @@
 #include <cstdint>
 
 #include "fp8ref/attention.h"
-#include "fp8ref/residual.h"
-#include "fp8ref/rmsnorm.h"
-#include "fp8ref/rope.h"
-#include "fp8ref/sample.h"
-#include "fp8ref/silu_mul.h"
 
 namespace fp8ref::cuda {
 namespace {
@@ -16,43 +11,6 @@ namespace {
 __device__ std::int64_t thread_index() { return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
 }  // namespace
-
-/// One row per thread; weight may be null.
-__global__ void rmsnorm_scalar(const bf16* x, const bf16* weight, std::int64_t rows, std::int64_t cols, float eps,
-                               bf16* out) {
-  const std::int64_t row = thread_index();
-  if (row >= rows) return;
-  const bf16* values = x + row * cols;
-  double sum = 0;
-  for (std::int64_t i = 0; i < cols; ++i) {
-    const double value = widen(values[i]);
-    sum = fma64(value, value, sum);
-  }
-  const float r = rmsnorm_scale(sum_of_squares(values, cols, sum), cols, eps);
-  for (std::int64_t i = 0; i < cols; ++i) {
-    out[row * cols + i] = weight == nullptr ? rmsnorm_scaled(values[i], r) : rmsnorm_output(values[i], r, weight[i]);
-  }
-}
-
-/// One angle per thread.
-__global__ void rope_table_scalar(const std::int64_t* positions, std::int64_t count, const float* inv,
-                                  std::int64_t half, float* cos, float* sin) {
-  const std::int64_t i = thread_index();
-  if (i >= count * half) return;
-  const CosSin value = cos_sin(rope_angle(positions[i / half], inv[i % half]));
-  cos[i] = value.cos;
-  sin[i] = value.sin;
-}
-
-/// One pair per thread, in place.
-__global__ void rope_scalar(bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos,
-                            const float* sin) {
-  const std::int64_t i = thread_index();
-  if (i >= tokens * heads * half) return;
-  const std::int64_t token = i / (heads * half), pair = i % half;
-  bf16* first = x + i / half * 2 * half + pair;
-  rope_rotate(rnbf(cos[token * half + pair]), rnbf(sin[token * half + pair]), first[0], first[half]);
-}
 
 /// One row per thread over the keys of one head, all visible; exponent and significand: (rows, keys), written.
 __global__ void attention_scalar(const bf16* q, const bf16* k, const bf16* v, std::int64_t rows, std::int64_t keys,
@@ -90,22 +48,6 @@ __global__ void attention_factors(const double* scale, const std::int64_t* head_
   if (i >= n) return;
   given[i] = attention_factor(scale[i]);
   standard[i] = attention_default_factor(head_dim[i]);
-}
-
-__global__ void silu_mul_scalar(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) {
-  const std::int64_t i = thread_index();
-  if (i < n) out[i] = silu_mul(gate[i], up[i]);
-}
-
-__global__ void residual_scalar(const bf16* x, const bf16* y, std::int64_t n, bf16* out) {
-  const std::int64_t i = thread_index();
-  if (i < n) out[i] = residual(x[i], y[i]);
-}
-
-/// One row per thread.
-__global__ void sample_scalar(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids) {
-  const std::int64_t row = thread_index();
-  if (row < rows) ids[row] = greedy(logits + row * vocab, vocab);
 }
 
 }  // namespace fp8ref::cuda

@@ -20,12 +20,18 @@ FP8REF_HD float sum_of_squares_exact(const bf16* x, std::int64_t n) {
   return sum.rn32();
 }
 
-/// RN32 of the exact sum of squares, given a float64 sum of them in any order: float64 holds the squares, so only the
-/// n - 1 additions of positive numbers round. The bracket allows for twice that.
-FP8REF_HD float sum_of_squares(const bf16* x, std::int64_t n, double sum) {
+/// RN32 of the exact sum of squares, given a float64 sum of them in which no square goes through more than `additions`
+/// additions, in any order: float64 holds the squares, so only additions of positive numbers round. The bracket allows
+/// for twice that.
+FP8REF_HD float sum_of_squares_within(const bf16* x, std::int64_t n, double sum, std::int64_t additions) {
   if (is_nan(sum) || sum == INFINITY) return rn32(sum);  // from NaN and Inf among x: no sum of squares overflows
-  const Bracket range = bracket(sum, static_cast<double>(n) * 0x1p-52);
+  const Bracket range = bracket(sum, static_cast<double>(additions) * 0x1p-52);
   return range.closed() ? range.low : sum_of_squares_exact(x, n);
+}
+
+/// The same of any sum: n squares, n additions.
+FP8REF_HD float sum_of_squares(const bf16* x, std::int64_t n, double sum) {
+  return sum_of_squares_within(x, n, sum, n);
 }
 
 /// 1 / sqrt(v) against a midpoint tau = t * 2^e: the sign of 1 - tau^2 v, by integers. [RMSNORM-RSQRT]

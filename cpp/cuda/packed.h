@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two bf16 numbers in a word (the first in the low half), vectors of 16 bytes, and what the hardware does to pairs.
+// Each function is one rounding per element and equals the scalar function of fp8ref/bf16.h or e4m3.h named beside it,
+// but that NaNs of bf16 have any payload until canonical2. Internal.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/device.h"
+#include "fp8ref/bf16.h"
+#include "fp8ref/e4m3.h"
+
+#if defined(FP8REF_SIMT)
+#include <stdexcept>
+#endif
+
+namespace fp8ref::cuda {
+
+// ---- vectors --------------------------------------------------------------------------------------------------------
+/// n elements that are loaded or stored at once: 1, 2, 4, 8 or 16 bytes, aligned as long as they are.
+template <class T, int n>
+struct Vector {
+  T item[n];
+};
+
+template <int bytes>
+struct Word;
+template <>
+struct Word<1> {
+  using Type = std::uint8_t;
+};
+template <>
+struct Word<2> {
+  using Type = std::uint16_t;
+};
+template <>
+struct Word<4> {
+  using Type = std::uint32_t;
+};
+template <>
+struct Word<8> {
+  using Type = uint2;
+};
+template <>
+struct Word<16> {
+  using Type = uint4;
+};
+
+#if defined(FP8REF_SIMT)
+inline void check_aligned(const void* pointer, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(pointer) % bytes != 0) throw std::logic_error("simt: a misaligned vector");
+}
+#endif
+
+template <int n, class T>
+__device__ __forceinline__ Vector<T, n> load(const T* from) {
+  using W = typename Word<sizeof(T) * n>::Type;
+#if defined(FP8REF_SIMT)
+  check_aligned(from, sizeof(W));
+  Vector<T, n> vector;
+  memcpy(&vector, from, sizeof vector);
+  return vector;
+#else
+  return bit_cast<Vector<T, n>>(*reinterpret_cast<const W*>(from));
+#endif
+}
+
+template <class T, int n>
+__device__ __forceinline__ void store(const Vector<T, n>& vector, T* to) {
+  using W = typename Word<sizeof(T) * n>::Type;
+#if defined(FP8REF_SIMT)
+  check_aligned(to, sizeof(W));
+  memcpy(to, &vector, sizeof vector);
+#else
+  *reinterpret_cast<W*>(to) = bit_cast<W>(vector);
+#endif
+}
+
+/// Whether all pointers are multiples of `bytes`.
+template <class... P>
+bool aligned(int bytes, const P*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % static_cast<unsigned>(bytes) == 0) && ...);
+}
+
+// ---- pairs of bf16 --------------------------------------------------------------------------------------------------
+__device__ __forceinline__ bf16 low_half(std::uint32_t pair) { return bf16{static_cast<std::uint16_t>(pair)}; }
+__device__ __forceinline__ bf16 high_half(std::uint32_t pair) { return bf16{static_cast<std::uint16_t>(pair >> 16)}; }
+__device__ __forceinline__ std::uint32_t pair_of(bf16 low, bf16 high) {
+  return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
+}
+
+#if defined(FP8REF_SIMT)
+
+template <class Op>
+std::uint32_t each_half(std::uint32_t x, std::uint32_t y, const Op& op) {
+  return pair_of(op(low_half(x), low_half(y)), op(high_half(x), high_half(y)));
+}
+inline std::uint32_t round2(float low, float high) { return pair_of(rnbf(low), rnbf(high)); }
+inline std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, multiply); }
+inline std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, fp8ref::add); }
+inline std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, subtract); }
+
+#else
+
+/// rnbf of each.
+__device__ __forceinline__ std::uint32_t round2(float low, float high) {
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+/// x * y + z of each half, rounded once, subnormals kept.
+__device__ __forceinline__ std::uint32_t fma2(std::uint32_t x, std::uint32_t y, std::uint32_t z) {
+  std::uint32_t pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(x), "r"(y), "r"(z));
+  return pair;
+}
+// sm_80 has only the fused form. Adding -0 to a product and multiplying by 1 or -1 change nothing, zeros' signs
+// included.
+__device__ __forceinline__ std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return fma2(x, y, 0x80008000); }
+__device__ __forceinline__ std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return fma2(x, 0x3F803F80, y); }
+__device__ __forceinline__ std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return fma2(y, 0xBF80BF80, x); }
+
+#endif
+
+/// Bits 15 and 31: whether the halves are NaN.
+__device__ __forceinline__ std::uint32_t nan2(std::uint32_t pair) {
+  return ((pair & 0x7FFF7FFF) + 0x007F007F) & 0x80008000;  // 0x7F81 + 0x7F = 0x8000
+}
+__device__ __forceinline__ std::uint32_t canonical2(std::uint32_t pair) {
+  const std::uint32_t nan = nan2(pair), mask = (nan >> 15) * 0xFFFF;
+  return (pair & ~mask) | (mask & (kNanBf16 * 0x10001u));
+}
+
+/// 8 numbers; the tests for NaN share a branch.
+struct Bf16x8 {
+  std::uint32_t pair[4];
+};
+__device__ __forceinline__ Bf16x8 canonical(Bf16x8 x) {
+  if ((nan2(x.pair[0]) | nan2(x.pair[1]) | nan2(x.pair[2]) | nan2(x.pair[3])) != 0) {
+    for (std::uint32_t& pair : x.pair) pair = canonical2(pair);
+  }
+  return x;
+}
+__device__ __forceinline__ Bf16x8 load8(const bf16* from) { return bit_cast<Bf16x8>(load<8>(from)); }
+__device__ __forceinline__ void store8(const Bf16x8& x, bf16* to) { store(bit_cast<Vector<bf16, 8>>(x), to); }
+
+}  // namespace fp8ref::cuda

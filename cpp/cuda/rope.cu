@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// rope_table and rope on a CUDA device (spec/rope.md). rope moves 4 bytes per element beside the table.
+#include "cuda/launch.h"
+#include "cuda/packed.h"
+#include "fp8ref/cuda.h"
+#include "fp8ref/rope.h"
+
+namespace fp8ref::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// One angle per thread.
+__global__ void rope_table_kernel(const std::int64_t* positions, std::int64_t count, const float* inv,
+                                  std::int64_t half, float* cos, float* sin) {
+  for (std::int64_t i = grid_thread(); i < count * half; i += grid_threads()) {
+    const CosSin value = cos_sin(rope_angle(positions[i / half], inv[i % half]));
+    cos[i] = value.cos;
+    sin[i] = value.sin;
+  }
+}
+
+/// Eight neighbours of the table, rounded to bf16.
+__device__ __forceinline__ Bf16x8 table8(const float* table) {
+  const Vector<float, 4> a = load<4>(table), b = load<4>(table + 4);
+  return {{round2(a.item[0], a.item[1]), round2(a.item[2], a.item[3]), round2(b.item[0], b.item[1]),
+           round2(b.item[2], b.item[3])}};
+}
+
+/// A block turns all heads of its tokens, 8 pairs per thread. [ROPE-ROTATE]
+__global__ void rope_kernel8(const bf16* x, std::int64_t tokens, int heads, int half, const float* cos,
+                             const float* sin, bf16* out) {
+  const int across = half / 8, items = heads * across;
+  for (std::int64_t token = blockIdx.x; token < tokens; token += gridDim.x) {
+    for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
+      const int head = item / across, i = 8 * (item % across);
+      const Bf16x8 c = table8(cos + token * half + i), s = table8(sin + token * half + i);
+      const std::int64_t at = (token * heads + head) * 2 * half + i;
+      const Bf16x8 first = load8(x + at), second = load8(x + at + half);
+      Bf16x8 a, b;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        a.pair[j] = subtract2(multiply2(first.pair[j], c.pair[j]), multiply2(second.pair[j], s.pair[j]));
+        b.pair[j] = add2(multiply2(second.pair[j], c.pair[j]), multiply2(first.pair[j], s.pair[j]));
+      }
+      store8(canonical(a), out + at);
+      store8(canonical(b), out + at + half);
+    }
+  }
+}
+
+/// One pair per thread.
+__global__ void rope_kernel(const bf16* x, std::int64_t pairs, std::int64_t heads, std::int64_t half, const float* cos,
+                            const float* sin, bf16* out) {
+  for (std::int64_t item = grid_thread(); item < pairs; item += grid_threads()) {
+    const std::int64_t token = item / (heads * half), i = item % half, at = item / half * 2 * half + i;
+    bf16 first = x[at], second = x[at + half];
+    rope_rotate(rnbf(cos[token * half + i]), rnbf(sin[token * half + i]), first, second);
+    out[at] = first;
+    out[at + half] = second;
+  }
+}
+
+}  // namespace
+
+void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos,
+                float* sin, Stream stream) {
+  launch("rope_table", rope_table_kernel, blocks_for(count * half, kThreads), kThreads, 0, stream, positions, count,
+         inv, half, cos, sin);
+}
+
+void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin,
+          bf16* out, Stream stream) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // of what rope_kernel8 counts in int
+  if (half % 8 == 0 && half > 0 && heads * half < kMost && aligned(16, x, cos, sin, out)) {
+    launch("rope", rope_kernel8, heads == 0 ? 0 : blocks_for(tokens, 1), kThreads, 0, stream, x, tokens, heads, half,
+           cos, sin, out);
+    return;
+  }
+  const std::int64_t pairs = tokens * heads * half;
+  launch("rope", rope_kernel, blocks_for(pairs, kThreads), kThreads, 0, stream, x, pairs, heads, half, cos, sin, out);
+}
+
+}  // namespace fp8ref::cuda
