@@ -7,9 +7,6 @@
 #include "fp8ref/grouped_mm.h"
 #include "fp8ref/linear.h"
 #include "fp8ref/mma.h"
-#include "fp8ref/mse.h"
-#include "fp8ref/quantize.h"
-#include "fp8ref/rule_table.h"
 #include "fp8ref/scaled_mm.h"
 
 namespace fp8ref::cuda {
@@ -87,29 +84,6 @@ __global__ void mma_scalar(const A* a, const B* b, std::int64_t m, std::int64_t 
   out[index] = tensor_core_chain(core, a + index / n * k, b + index % n * k, k, out[index]);
 }
 
-/// The codes of one tensor by one rule, given the largest magnitude or the scale; kind: element_kind(rule).
-template <class T, int kind>
-__global__ void quantize_scalar(const T* x, std::int64_t n, Rule rule, float amax, float given, float upper, e4m3* out,
-                                float* scale) {
-  const std::int64_t i = thread_index();
-  const Factors factors = rule.takes_scale() ? factors_of_given(rule, given) : factors_of_amax<T>(rule, amax, upper);
-  if (i == 0) *scale = factors.scale;
-  if (i < n) out[i] = element_code_of_kind<T, kind>(widen(x[i]), factors.factor);
-}
-
-/// What one element adds to the error of a range, given its code. [QUANT-MSE]
-template <class T>
-__global__ void mse_scalar(const T* x, const e4m3* codes, std::int64_t n, float scale, float* out) {
-  const std::int64_t i = thread_index();
-  if (i < n) out[i] = mse_error<T>(widen(x[i]), codes[i], scale);
-}
-
-template <class Out>
-__global__ void dequantize_scalar(const e4m3* codes, std::int64_t n, float scale, Out* out) {
-  const std::int64_t i = thread_index();
-  if (i < n) store(dequantize(codes[i], scale), out + i);
-}
-
 /// The results of float64 dots, taken as exact, and as certified within an error.
 __global__ void linear_tails(const double* dot, const double* error, const float* bias, std::int64_t n, bf16* exact,
                              Certified* certified) {
@@ -147,46 +121,4 @@ template __global__ void mma_scalar<fp16, fp16, float>(const fp16*, const fp16*,
                                                        std::int64_t, TensorCore, float*);
 template __global__ void mma_scalar<fp16, fp16, fp16>(const fp16*, const fp16*, std::int64_t, std::int64_t,
                                                       std::int64_t, TensorCore, fp16*);
-template __global__ void quantize_scalar<float, element_kind(*find_rule("vllm.per_token"))>(const float*, std::int64_t,
-                                                                                            Rule, float, float, float,
-                                                                                            e4m3*, float*);
-template __global__ void quantize_scalar<bf16, element_kind(*find_rule("vllm.per_token"))>(const bf16*, std::int64_t,
-                                                                                           Rule, float, float, float,
-                                                                                           e4m3*, float*);
-template __global__ void quantize_scalar<fp16, element_kind(*find_rule("vllm.per_token"))>(const fp16*, std::int64_t,
-                                                                                           Rule, float, float, float,
-                                                                                           e4m3*, float*);
-template __global__ void quantize_scalar<float, element_kind(*find_rule("vllm.group_128"))>(const float*, std::int64_t,
-                                                                                            Rule, float, float, float,
-                                                                                            e4m3*, float*);
-template __global__ void quantize_scalar<bf16, element_kind(*find_rule("vllm.group_128"))>(const bf16*, std::int64_t,
-                                                                                           Rule, float, float, float,
-                                                                                           e4m3*, float*);
-template __global__ void quantize_scalar<fp16, element_kind(*find_rule("vllm.group_128"))>(const fp16*, std::int64_t,
-                                                                                           Rule, float, float, float,
-                                                                                           e4m3*, float*);
-template __global__ void quantize_scalar<float, element_kind(*find_rule("compressed_tensors.channel"))>(
-    const float*, std::int64_t, Rule, float, float, float, e4m3*, float*);
-template __global__ void quantize_scalar<bf16, element_kind(*find_rule("compressed_tensors.channel"))>(
-    const bf16*, std::int64_t, Rule, float, float, float, e4m3*, float*);
-template __global__ void quantize_scalar<fp16, element_kind(*find_rule("compressed_tensors.channel"))>(
-    const fp16*, std::int64_t, Rule, float, float, float, e4m3*, float*);
-template __global__ void quantize_scalar<float, element_kind(*find_rule("autofp8.per_tensor"))>(const float*,
-                                                                                                std::int64_t, Rule,
-                                                                                                float, float, float,
-                                                                                                e4m3*, float*);
-template __global__ void quantize_scalar<bf16, element_kind(*find_rule("autofp8.per_tensor"))>(const bf16*,
-                                                                                               std::int64_t, Rule,
-                                                                                               float, float, float,
-                                                                                               e4m3*, float*);
-template __global__ void quantize_scalar<fp16, element_kind(*find_rule("autofp8.per_tensor"))>(const fp16*,
-                                                                                               std::int64_t, Rule,
-                                                                                               float, float, float,
-                                                                                               e4m3*, float*);
-template __global__ void mse_scalar<float>(const float*, const e4m3*, std::int64_t, float, float*);
-template __global__ void mse_scalar<bf16>(const bf16*, const e4m3*, std::int64_t, float, float*);
-template __global__ void mse_scalar<fp16>(const fp16*, const e4m3*, std::int64_t, float, float*);
-template __global__ void dequantize_scalar<bf16>(const e4m3*, std::int64_t, float, bf16*);
-template __global__ void dequantize_scalar<fp16>(const e4m3*, std::int64_t, float, fp16*);
-
 }  // namespace fp8ref::cuda

@@ -9,6 +9,7 @@
 #include "cuda/device.h"
 #include "fp8ref/bf16.h"
 #include "fp8ref/e4m3.h"
+#include "fp8ref/rules.h"
 
 #if defined(FP8REF_SIMT)
 #include <stdexcept>
@@ -82,30 +83,82 @@ bool aligned(int bytes, const P*... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) % static_cast<unsigned>(bytes) == 0) && ...);
 }
 
-// ---- pairs of bf16 --------------------------------------------------------------------------------------------------
-__device__ __forceinline__ bf16 low_half(std::uint32_t pair) { return bf16{static_cast<std::uint16_t>(pair)}; }
-__device__ __forceinline__ bf16 high_half(std::uint32_t pair) { return bf16{static_cast<std::uint16_t>(pair >> 16)}; }
-__device__ __forceinline__ std::uint32_t pair_of(bf16 low, bf16 high) {
+// ---- pairs ----------------------------------------------------------------------------------------------------------
+template <class T>
+__device__ __forceinline__ T low_half(std::uint32_t pair) {
+  return T{static_cast<std::uint16_t>(pair)};
+}
+template <class T>
+__device__ __forceinline__ T high_half(std::uint32_t pair) {
+  return T{static_cast<std::uint16_t>(pair >> 16)};
+}
+template <class T>
+__device__ __forceinline__ std::uint32_t pair_of(T low, T high) {
   return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
 }
 
 #if defined(FP8REF_SIMT)
 
+/// rnbf or rn16 of each.
+template <class T>
+std::uint32_t round2(float low, float high) {
+  return pair_of(round_to<T>(low), round_to<T>(high));
+}
+inline float widened(fp16 x) { return widen(x); }
+/// The larger of magnitudes. Where NaNs are ignored at most one of the two is a NaN.
+template <class T, AmaxNan nan>
+std::uint32_t max2(std::uint32_t x, std::uint32_t y) {
+  const auto larger = [](std::uint32_t a, std::uint32_t b) {
+    if (nan == AmaxNan::ignored) a = a > Format<T>::kOverflow ? 0 : a, b = b > Format<T>::kOverflow ? 0 : b;
+    return a > b ? a : b;
+  };
+  return larger(x & 0xFFFF, y & 0xFFFF) | larger(x >> 16, y >> 16) << 16;
+}
 template <class Op>
 std::uint32_t each_half(std::uint32_t x, std::uint32_t y, const Op& op) {
-  return pair_of(op(low_half(x), low_half(y)), op(high_half(x), high_half(y)));
+  return pair_of(op(low_half<bf16>(x), low_half<bf16>(y)), op(high_half<bf16>(x), high_half<bf16>(y)));
 }
-inline std::uint32_t round2(float low, float high) { return pair_of(rnbf(low), rnbf(high)); }
 inline std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, multiply); }
 inline std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, fp8ref::add); }
 inline std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, subtract); }
+/// Two codes, the first in the low byte.
+inline std::uint16_t encode2(float low, float high) {
+  return static_cast<std::uint16_t>(encode(low, Overflow::saturate).bits | encode(high, Overflow::saturate).bits << 8);
+}
 
 #else
 
-/// rnbf of each.
+template <class T>
 __device__ __forceinline__ std::uint32_t round2(float low, float high) {
   std::uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  if constexpr (sizeof(T) == 2 && Format<T>::kPrecision == Format<bf16>::kPrecision) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  }
+  return pair;
+}
+__device__ __forceinline__ float widened(fp16 x) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(x.bits));
+  return value;
+}
+template <class T, AmaxNan nan>
+__device__ __forceinline__ std::uint32_t max2(std::uint32_t x, std::uint32_t y) {
+  std::uint32_t pair;
+  if constexpr (Format<T>::kPrecision == Format<bf16>::kPrecision) {
+    if constexpr (nan == AmaxNan::ignored) {
+      asm("max.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(x), "r"(y));
+    } else {
+      asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(x), "r"(y));
+    }
+  } else {
+    if constexpr (nan == AmaxNan::ignored) {
+      asm("max.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(x), "r"(y));
+    } else {
+      asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(x), "r"(y));
+    }
+  }
   return pair;
 }
 /// x * y + z of each half, rounded once, subnormals kept.
@@ -119,6 +172,15 @@ __device__ __forceinline__ std::uint32_t fma2(std::uint32_t x, std::uint32_t y, 
 __device__ __forceinline__ std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return fma2(x, y, 0x80008000); }
 __device__ __forceinline__ std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return fma2(x, 0x3F803F80, y); }
 __device__ __forceinline__ std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return fma2(y, 0xBF80BF80, x); }
+__device__ __forceinline__ std::uint16_t encode2(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  std::uint16_t codes;  // a NaN is 0x7F
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+  return codes;
+#else
+  return static_cast<std::uint16_t>(encode(low, Overflow::saturate).bits | encode(high, Overflow::saturate).bits << 8);
+#endif
+}
 
 #endif
 

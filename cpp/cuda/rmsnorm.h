@@ -40,7 +40,7 @@ __device__ __forceinline__ float held_row_scale(const bf16* x, const Bf16x8 (&he
 /// rmsnorm_output of 8 elements, of vector v of the row; weight may be null. NaNs are canonical.
 __device__ __forceinline__ Bf16x8 normed8(Bf16x8 x, float r, const bf16* weight, int v) {
 #pragma unroll
-  for (std::uint32_t& pair : x.pair) pair = round2(mul32(low_value(pair), r), mul32(high_value(pair), r));
+  for (std::uint32_t& pair : x.pair) pair = round2<bf16>(mul32(low_value(pair), r), mul32(high_value(pair), r));
   if (weight != nullptr) {
     const Bf16x8 w = load8(weight + 8 * static_cast<std::int64_t>(v));
 #pragma unroll

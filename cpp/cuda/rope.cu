@@ -23,8 +23,8 @@ __global__ void rope_table_kernel(const std::int64_t* positions, std::int64_t co
 /// Eight neighbours of the table, rounded to bf16.
 __device__ __forceinline__ Bf16x8 table8(const float* table) {
   const Vector<float, 4> a = load<4>(table), b = load<4>(table + 4);
-  return {{round2(a.item[0], a.item[1]), round2(a.item[2], a.item[3]), round2(b.item[0], b.item[1]),
-           round2(b.item[2], b.item[3])}};
+  return {{round2<bf16>(a.item[0], a.item[1]), round2<bf16>(a.item[2], a.item[3]), round2<bf16>(b.item[0], b.item[1]),
+           round2<bf16>(b.item[2], b.item[3])}};
 }
 
 /// A block turns all heads of its tokens, 8 pairs per thread. [ROPE-ROTATE]

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels that quantize share: maxima, factors, and codes of vectors (spec/quantize.md). Internal.
+#pragma once
+
+#include "cuda/packed.h"
+#include "cuda/rows.h"
+#include "fp8ref/quantize.h"
+
+namespace fp8ref::cuda {
+
+inline constexpr int kTile = 128;
+template <class T>
+inline constexpr int kWidth = 16 / static_cast<int>(sizeof(T));  // elements of a vector
+
+// ---- maxima of magnitudes -------------------------------------------------------------------------------------------
+// As bits of fp32: these order as the numbers do, and a NaN lies above infinity.
+
+__device__ __forceinline__ int larger(int a, int b) { return a > b ? a : b; }
+struct Larger {
+  __device__ int operator()(int a, int b) const { return larger(a, b); }
+};
+
+template <class T>
+__device__ __forceinline__ int magnitude_of(AmaxNan nan, T x) {
+  const int magnitude = bit_cast<int>(widen(x)) & 0x7FFFFFFF;
+  return nan == AmaxNan::ignored && magnitude > 0x7F800000 ? 0 : magnitude;
+}
+
+/// The maximum so far of a thread: fp32 bits, or two 16-bit numbers whose maxima the hardware takes as a pair.
+template <class T>
+class Amax {
+ public:
+  template <int n>
+  __device__ __forceinline__ void add(AmaxNan nan, const Vector<T, n>& x) {
+    if constexpr (sizeof(T) == 4 || n == 1) {
+#pragma unroll
+      for (int i = 0; i < n; ++i) value_ = larger(value_, magnitude_of(nan, x.item[i]));
+    } else if (nan == AmaxNan::ignored) {
+      add_pairs<AmaxNan::ignored>(x);
+    } else {
+      add_pairs<AmaxNan::propagates>(x);
+    }
+  }
+  __device__ __forceinline__ int bits() const {
+    if constexpr (sizeof(T) == 4) return value_;
+    // A NaN among the pairs is there because it propagates.
+    const AmaxNan nan = AmaxNan::propagates;
+    return larger(value_, larger(magnitude_of(nan, low(pairs_)), magnitude_of(nan, high(pairs_))));
+  }
+
+ private:
+  template <AmaxNan nan, int n>
+  __device__ __forceinline__ void add_pairs(const Vector<T, n>& x) {
+    struct Pairs {
+      std::uint32_t pair[n / 2];
+    };
+    const Pairs pairs = bit_cast<Pairs>(x);
+#pragma unroll
+    for (int i = 0; i < n / 2; ++i) pairs_ = max2<T, nan>(pairs_, pairs.pair[i] & 0x7FFF7FFF);
+  }
+  __device__ static T low(std::uint32_t pair) { return bit_cast<T>(static_cast<Bits>(pair)); }
+  __device__ static T high(std::uint32_t pair) { return bit_cast<T>(static_cast<Bits>(pair >> 16)); }
+  using Bits = typename std::conditional<sizeof(T) == 4, std::uint32_t, std::uint16_t>::type;
+
+  int value_ = 0;
+  std::uint32_t pairs_ = 0;
+};
+
+// ---- factors and codes ----------------------------------------------------------------------------------------------
+/// Out of line: it is long, and computed once for many elements.
+template <class T>
+__device__ __noinline__ Factors factors_of_bits(const Rule& rule, int amax, float upper) {
+  return factors_of_amax<T>(rule, bit_cast<float>(amax), upper);
+}
+
+__device__ __forceinline__ float widened(float x) { return x; }
+__device__ __forceinline__ float widened(bf16 x) { return widen(x); }
+
+/// rounded_in<T> of each.
+template <class T, int n>
+__device__ __forceinline__ void round_all(float (&y)[n]) {
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (int i = 0; i < n; i += 2) {
+      const std::uint32_t pair = round2<T>(y[i], i + 1 < n ? y[i + 1] : 0.0f);
+      y[i] = widened(low_half<T>(pair));
+      if (i + 1 < n) y[i + 1] = widened(high_half<T>(pair));
+    }
+  }
+}
+
+/// element_code of each, step by step: the rule's choices are branches that all threads take together, once per vector.
+template <class T, int n>
+__device__ __forceinline__ Vector<e4m3, n> codes_of(const Vector<T, n>& x, const Rule& rule, float factor) {
+  float y[n];
+  if (rule.quotient == Quotient::x_over_s) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) y[i] = div32(widened(x.item[i]), factor);
+  } else {
+#pragma unroll
+    for (int i = 0; i < n; ++i) y[i] = mul32(widened(x.item[i]), factor);
+  }
+  if (rule.quotient_type == Step::input) round_all<T>(y);
+  if (rule.minus_zero == MinusZero::positive) {
+#pragma unroll
+    for (float& value : y) value = add32(value, 0.0f);
+  }
+  if (rule.nan_code == NanCode::largest) {
+#pragma unroll
+    for (float& value : y) value = clamp_nan_to_largest(value);
+  } else if (rule.nan_code == NanCode::smallest) {
+#pragma unroll
+    for (float& value : y) value = clamp_nan_to_smallest(value);
+  }
+  Vector<e4m3, n> codes;
+#pragma unroll
+  for (int i = 0; i < n; i += 2) {
+    const std::uint16_t pair = encode2(y[i], i + 1 < n ? y[i + 1] : 0.0f);
+    codes.item[i].bits = static_cast<std::uint8_t>(pair);
+    if (i + 1 < n) codes.item[i + 1].bits = static_cast<std::uint8_t>(pair >> 8);
+  }
+  return codes;
+}
+
+}  // namespace fp8ref::cuda
