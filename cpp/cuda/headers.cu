@@ -24,10 +24,6 @@ template <>
 __device__ void store(float value, bf16* out) {
   *out = rnbf(value);
 }
-template <>
-__device__ void store(float value, fp16* out) {
-  *out = rn16(value);
-}
 
 }  // namespace
 
