@@ -10,4 +10,9 @@ namespace fp8ref::cuda {
 /// One thread for each output over the shared scalar functions: every operand type, scale, epilogue and accumulator.
 void scaled_mm_scalar(const GroupedMmArgs& args, Stream stream);
 
+// The others take E4M3 codes and one scale for each row (or for all), k up to kMostDepth.
+
+/// FP64 tensor cores.
+void scaled_mm_f64(const GroupedMmArgs& args, Stream stream);
+
 }  // namespace fp8ref::cuda

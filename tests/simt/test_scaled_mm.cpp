@@ -28,6 +28,9 @@ const std::vector<Kernel>& kernels() {
       {"scalar",
        [](const GroupedMmArgs& args) { cuda::scaled_mm_scalar(args, nullptr); },
        {{1, 1, 0}, {1, 3, 1}, {2, 8, 16}, {7, 129, 31}, {17, 3, 128}, {6, 9, 300}}},
+      {"f64",
+       [](const GroupedMmArgs& args) { cuda::scaled_mm_f64(args, nullptr); },
+       {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {65, 40, 700}}},
   };
   return all;
 }
