@@ -70,23 +70,6 @@ __global__ void linear_scalar(const bf16* x, const bf16* w, std::int64_t m, std:
   out[index] = linear_element(x + i * k, w + j * k, k, bias == nullptr ? nullptr : bias + j);
 }
 
-__global__ void linear_unit_scalar(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k,
-                                   const float* bias, Accumulate unit, bf16* out) {
-  const std::int64_t index = thread_index();
-  if (index >= m * n) return;
-  const std::int64_t i = index / n, j = index % n;
-  out[index] = linear_element(x + i * k, w + j * k, k, bias == nullptr ? nullptr : bias + j, unit);
-}
-
-/// One chain over k per thread, from the elements of out, by a unit that has such operands and results.
-template <class A, class B, class Register>
-__global__ void mma_scalar(const A* a, const B* b, std::int64_t m, std::int64_t n, std::int64_t k, TensorCore core,
-                           Register* out) {
-  const std::int64_t index = thread_index();
-  if (index >= m * n) return;
-  out[index] = tensor_core_chain(core, a + index / n * k, b + index % n * k, k, out[index]);
-}
-
 /// The codes of one tensor by one rule, given the largest magnitude or the scale; kind: element_kind(rule).
 template <class T, int kind>
 __global__ void quantize_scalar(const T* x, std::int64_t n, Rule rule, float amax, float given, float upper, e4m3* out,
@@ -133,20 +116,6 @@ template __global__ void scaled_mm_scalar<Accumulate::exact, e5m2, e5m2, bf16>(c
 template __global__ void scaled_mm_scalar<Accumulate::sm90_wgmma_promoted, e4m3, e5m2, float>(
     const e4m3*, const e5m2*, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t, const float*,
     std::int64_t, const float*, float*);
-template __global__ void mma_scalar<e4m3, e4m3, float>(const e4m3*, const e4m3*, std::int64_t, std::int64_t,
-                                                       std::int64_t, TensorCore, float*);
-template __global__ void mma_scalar<e5m2, e4m3, float>(const e5m2*, const e4m3*, std::int64_t, std::int64_t,
-                                                       std::int64_t, TensorCore, float*);
-template __global__ void mma_scalar<e4m3, e4m3, fp16>(const e4m3*, const e4m3*, std::int64_t, std::int64_t,
-                                                      std::int64_t, TensorCore, fp16*);
-template __global__ void mma_scalar<e5m2, e5m2, fp16>(const e5m2*, const e5m2*, std::int64_t, std::int64_t,
-                                                      std::int64_t, TensorCore, fp16*);
-template __global__ void mma_scalar<bf16, bf16, float>(const bf16*, const bf16*, std::int64_t, std::int64_t,
-                                                       std::int64_t, TensorCore, float*);
-template __global__ void mma_scalar<fp16, fp16, float>(const fp16*, const fp16*, std::int64_t, std::int64_t,
-                                                       std::int64_t, TensorCore, float*);
-template __global__ void mma_scalar<fp16, fp16, fp16>(const fp16*, const fp16*, std::int64_t, std::int64_t,
-                                                      std::int64_t, TensorCore, fp16*);
 template __global__ void quantize_scalar<float, element_kind(*find_rule("vllm.per_token"))>(const float*, std::int64_t,
                                                                                             Rule, float, float, float,
                                                                                             e4m3*, float*);
