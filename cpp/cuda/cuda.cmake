@@ -19,7 +19,7 @@ file(GLOB FP8REF_CUDA_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp
 # The kernels for the emulator, which has no wgmma: the sources named after it are left out.
 function(fp8ref_add_simt target)
   set(sources ${FP8REF_CUDA_SOURCES})
-  list(FILTER sources EXCLUDE REGEX "wgmma|headers\\.cu|llama_ops\\.cu")
+  list(FILTER sources EXCLUDE REGEX "wgmma")
   set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX)  # in the caller's folder only
   add_library(${target} STATIC ${sources} "${PROJECT_SOURCE_DIR}/tests/simt/simt.cpp"
                                "${PROJECT_SOURCE_DIR}/tests/simt/runtime.cpp")

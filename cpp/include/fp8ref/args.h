@@ -62,7 +62,7 @@ struct ScaledMmArgs {
 /// weight, scales of b and bias, each `stride` elements after those of the expert before it. Other rows of out are not
 /// written.
 struct GroupedMmArgs {
-  ScaledMmArgs all;  // of all rows; b, b_scale and bias are those of expert 0; all.m is not used
+  ScaledMmArgs all;  // of all rows, those of no expert too; b, b_scale and bias are those of expert 0
   std::int64_t experts;
   const std::int64_t* offsets;  // (experts + 1), non-decreasing
   std::int64_t b_scale_stride;  // 0: one scale for all experts

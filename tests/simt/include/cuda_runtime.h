@@ -10,7 +10,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __noinline__ inline
+#define __noinline__ __attribute__((noinline))
 #define __grid_constant__
 #define __constant__ static const
 #define __launch_bounds__(...)
@@ -110,3 +110,20 @@ T __ldg(const T* address) {
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
+/// Bytes 0 .. 3 are those of x, 4 .. 7 those of y; a digit of the selector names one of them.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const unsigned long long bytes = static_cast<unsigned long long>(y) << 32 | x;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i)
+    result |= static_cast<unsigned>(bytes >> (8 * (selector >> (4 * i) & 7)) & 0xFF) << (8 * i);
+  return result;
+}
+/// c plus both signed halves of a times signed bytes of b: those from `first` on.
+inline int simt_dp2a(int a, int b, int c, int first) {
+  for (int i = 0; i < 2; ++i) {
+    c += static_cast<short>(a >> (16 * i)) * static_cast<signed char>(b >> (8 * (first + i)));
+  }
+  return c;
+}
+inline int __dp2a_lo(int a, int b, int c) { return simt_dp2a(a, b, c, 0); }
+inline int __dp2a_hi(int a, int b, int c) { return simt_dp2a(a, b, c, 2); }

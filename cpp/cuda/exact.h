@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways to compute accumulate = exact on a CUDA device; all give the same bits. Internal.
+#pragma once
+
+#include "fp8ref/args.h"
+#include "fp8ref/cuda.h"
+
+namespace fp8ref::cuda {
+
+/// One thread for each output over the shared scalar functions: every operand type, scale, epilogue and accumulator.
+void scaled_mm_scalar(const GroupedMmArgs& args, Stream stream);
+
+// The others take E4M3 codes and one scale for each row (or for all), k up to kMostDepth.
+
+/// FP64 tensor cores.
+void scaled_mm_f64(const GroupedMmArgs& args, Stream stream);
+
+}  // namespace fp8ref::cuda

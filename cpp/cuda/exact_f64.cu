@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exact products on the FP64 tensor cores [MM-EXACT]: codes in shared memory, made fp64 in registers.
+//
+// A step of 16 x 8 x 8 keeps an sm_90's tensor core busy for 32 cycles. For 8 of k a warp decodes 24 codes per lane (3
+// integer instructions and one fp64 multiplication each) and issues 16 such steps, so decoding takes 72 of 512 cycles
+// of the issue port and 144 of the integer pipe, of two warps together 288 of 1024: the tensor cores are the limit.
+#include "cuda/code_tile.h"
+#include "cuda/exact.h"
+#include "cuda/exact_sum.h"
+
+namespace fp8ref::cuda {
+namespace {
+
+using Tile = CodeTile;
+
+/// Byte `index` of four codes, a finite one, as fp64: its 7 bits are those of an fp64 number 2^1016 too small, E4M3's
+/// subnormals being subnormal there too.
+__device__ __forceinline__ double decoded(std::uint32_t four, int index) {
+  const auto top = static_cast<std::int32_t>(four << (24 - 8 * index)) >> 7;  // copies of the sign above the 7 bits
+  return mul64(bit_cast<double>(static_cast<std::uint64_t>(static_cast<std::uint32_t>(top) & 0x80FE0000) << 32),
+               0x1p1016);
+}
+
+/// The sums of one warp.
+struct WarpSums {
+  double c[Tile::kRowTiles][Tile::kColumnTiles][4] = {};
+  std::uint32_t nan = 0;  // whether a code that this lane has seen was one
+
+  __device__ __forceinline__ void add(const unsigned char* panel) {
+    uint2 a[Tile::kRowTiles][2], b[Tile::kColumnTiles];
+#pragma unroll
+    for (int i = 0; i < 2 * Tile::kRowTiles; ++i) {
+      a[i / 2][i % 2] = seen(lane_bytes(panel, Tile::warp_row() + 8 * i));
+    }
+#pragma unroll
+    for (int j = 0; j < Tile::kColumnTiles; ++j) {
+      b[j] = seen(lane_bytes(panel, Tile::kRows + Tile::warp_column() + 8 * j));
+    }
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {  // of the 8 codes of a lane: those of one step
+      double y[Tile::kColumnTiles][2];
+#pragma unroll
+      for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) y[j / 2][j % 2] = code(b[j / 2], 2 * pair + j % 2);
+#pragma unroll
+      for (int i = 0; i < Tile::kRowTiles; ++i) {
+        double x[4];
+#pragma unroll
+        for (int r = 0; r < 4; ++r) x[r] = code(a[i][r % 2], 2 * pair + r / 2);
+#pragma unroll
+        for (int j = 0; j < Tile::kColumnTiles; ++j) mma_f64(c[i][j], x, y[j]);
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ uint2 seen(uint2 codes) {
+    nan |= nan_codes(codes.x) | nan_codes(codes.y);
+    return codes;
+  }
+  __device__ __forceinline__ static double code(const uint2& codes, int index) {
+    return index < 4 ? decoded(codes.x, index) : decoded(codes.y, index - 4);
+  }
+};
+
+__device__ bool has_nan(const std::uint8_t* codes, std::int64_t n) {
+  bool nan = false;
+  for (std::int64_t i = 0; i < n; ++i) nan = nan || is_nan(e4m3{codes[i]});
+  return nan;
+}
+
+/// The sums of a lane to where they belong. NaN codes are rare: where the warp has seen one, it looks for their rows.
+__device__ void finish(const GroupedMmArgs& args, const Span& span, const RowTile& rows, std::int64_t first_column,
+                       const WarpSums& sums) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
+  const bool search = __any_sync(0xFFFFFFFF, sums.nan != 0) != 0;
+  const ScaledMmArgs& all = args.all;
+  bool nan_columns[2 * Tile::kColumnTiles];
+#pragma unroll
+  for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) {
+    const std::int64_t column = first_column + Tile::warp_column() + 8 * (j / 2) + 2 * t + j % 2;
+    nan_columns[j] = search && column < all.n && has_nan(b_codes(all, rows.expert, column) + span.first, span.depth);
+  }
+#pragma unroll
+  for (int i = 0; i < 2 * Tile::kRowTiles; ++i) {
+    const int row = Tile::warp_row() + 8 * i + g;
+    if (row >= rows.rows) continue;
+    const bool nan_row = search && has_nan(a_codes(all, rows.first + row) + span.first, span.depth);
+#pragma unroll
+    for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) {
+      const std::int64_t column = first_column + Tile::warp_column() + 8 * (j / 2) + 2 * t + j % 2;
+      if (column >= all.n) continue;
+      const double sum = mul64(sums.c[i / 2][j / 2][2 * (i % 2) + j % 2], kProductScale);
+      finish_sum(args, span, rows.expert, rows.first + row, column,
+                 nan_row || nan_columns[j] ? kNanSum : static_cast<std::int64_t>(sum));
+    }
+  }
+}
+
+/// 16 bytes of k from a row of codes that ends at `end`; beyond it zeros.
+template <bool aligned>
+__device__ __forceinline__ void copy_codes(unsigned char* to, const std::uint8_t* row, std::int64_t k,
+                                           std::int64_t end) {
+  if (aligned && k < end) return copy_async(to, row + k);
+  for (int i = 0; i < 16; ++i) to[i] = k + i < end ? row[k + i] : 0;
+}
+
+/// aligned: rows begin at multiples of 16 bytes, and have whole ones.
+template <bool aligned>
+__global__ void __launch_bounds__(Tile::kThreads)
+    f64_kernel(GroupedMmArgs args, Span span, std::int64_t row_tiles, std::int64_t column_tiles) {
+  const GridTile at = grid_tile(blockIdx.x, row_tiles, column_tiles);
+  const RowTile rows = row_tile(args, at.row, Tile::kRows);
+  if (rows.rows <= 0) return;
+  const ScaledMmArgs& all = args.all;
+  const std::int64_t first_column = at.column * Tile::kColumns, columns = all.n - first_column;
+  // Rows past the last one are copies of it, and their sums are left out.
+  const int row = copied_row() < rows.rows ? copied_row() : rows.rows - 1;
+  const std::int64_t column = copied_row() < columns ? copied_row() : columns - 1;
+  const CopiedRows copied{a_codes(all, rows.first + row), b_codes(all, rows.expert, first_column + column)};
+  const std::int64_t end = span.first + span.depth;
+  WarpSums sums;
+  for_steps((span.depth + Tile::kDepth - 1) / Tile::kDepth, shared_memory<unsigned char>(),
+            [&](std::int64_t step, unsigned char* stage) {
+              fill_stage(stage, copied, span.first + step * Tile::kDepth,
+                         [&](unsigned char* to, const std::uint8_t* from, std::int64_t k) {
+                           copy_codes<aligned>(to, from, k, end);
+                         });
+            },
+            [&](std::int64_t, const unsigned char* stage) {
+              sums.add(stage);
+              sums.add(stage + Tile::kPanelBytes);
+            });
+  finish(args, span, rows, first_column, sums);
+}
+
+bool aligned(const ScaledMmArgs& args) {
+  const auto at = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); };
+  return (at(args.a) | at(args.b) | static_cast<std::uintptr_t>(args.k)) % 16 == 0;
+}
+
+}  // namespace
+
+void scaled_mm_f64(const GroupedMmArgs& args, Stream stream) {
+  const std::int64_t row_tiles = most_row_tiles(args, Tile::kRows);
+  const std::int64_t column_tiles = (args.all.n + Tile::kColumns - 1) / Tile::kColumns;
+  const auto kernel = aligned(args.all) ? f64_kernel<true> : f64_kernel<false>;
+  for_spans(args, stream, [&](const Span& span) {
+    launch("scaled_mm", kernel, static_cast<unsigned>(row_tiles * column_tiles), Tile::kThreads, Tile::kSharedBytes,
+           stream, args, span, row_tiles, column_tiles);
+  });
+}
+
+}  // namespace fp8ref::cuda

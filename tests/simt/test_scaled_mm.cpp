@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// scaled_mm by its kernels, against the CPU backend.
+#include <vector>
+
+#include "compare.h"
+#include "cuda/exact.h"
+#include "fp8ref/cpu.h"
+#include "fp8ref/cuda.h"
+#include "matmul.h"
+
+namespace {
+
+using namespace fp8ref;
+using namespace fp8ref::test;
+
+void expected(const GroupedMmArgs& args) { cpu::scaled_mm(args.all); }
+void dispatched(const GroupedMmArgs& args) { cuda::scaled_mm(args.all, nullptr); }
+
+/// One kernel of `exact`, and the shapes to try it with: {m, n, k}.
+struct Kernel {
+  const char* name;
+  Multiply run;
+  std::vector<std::vector<std::int64_t>> shapes;
+};
+
+const std::vector<Kernel>& kernels() {
+  static const std::vector<Kernel> all = {
+      {"scalar",
+       [](const GroupedMmArgs& args) { cuda::scaled_mm_scalar(args, nullptr); },
+       {{1, 1, 0}, {1, 3, 1}, {2, 8, 16}, {7, 129, 31}, {17, 3, 128}, {6, 9, 300}}},
+      {"f64",
+       [](const GroupedMmArgs& args) { cuda::scaled_mm_f64(args, nullptr); },
+       {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {65, 40, 700}}},
+  };
+  return all;
+}
+
+void test_kernels() {
+  Random random(4);
+  for (const Kernel& kernel : kernels()) {
+    std::vector<Matmul> products;
+    for (const auto& shape : kernel.shapes) products.emplace_back(random, shape[0], shape[1], shape[2]);
+    compare_everything(kernel.name, random, products, expected, kernel.run);
+  }
+}
+
+/// NaN codes decide rows and columns; the largest codes fill the sums; random scales may be special.
+void test_values() {
+  Random random(5);
+  for (const Kernel& kernel : kernels()) {
+    Matmul product(random, 21, 35, 200);
+    std::fill(product.a.begin(), product.a.end(), std::uint8_t{0x7E});
+    std::fill(product.b.begin(), product.b.end(), std::uint8_t{0xFE});
+    product.b[200 * 3 + 17] = 0x7D;
+    compare(std::string(kernel.name) + " of largest codes", product, expected, kernel.run);
+    product.a[5 * 200 + 199] = 0x7F;
+    product.b[20 * 200] = 0xFF;
+    product.b[34 * 200 + 63] = 0x7F;
+    compare(std::string(kernel.name) + " of NaN codes", product, expected, kernel.run);
+    Matmul zeros(random, 5, 5, 70);
+    for (std::size_t i = 0; i < zeros.a.size(); ++i) zeros.a[i] = i % 2 == 0 ? 0x80 : 0x00;
+    zeros.a_scale = {0.0f, 1.0f, INFINITY, NAN, 0x1p-149f};
+    compare(std::string(kernel.name) + " of zeros", zeros, expected, kernel.run);
+    Matmul tiny(random, 5, 5, 70);
+    for (std::uint8_t& code : tiny.a) code &= 0x87;
+    for (std::uint8_t& code : tiny.b) code &= 0x8F;
+    tiny.a_scale = zeros.a_scale;
+    compare(std::string(kernel.name) + " of subnormal codes", tiny, expected, kernel.run);
+  }
+}
+
+/// What only some kernels do, by way of the choice among them.
+void test_choice() {
+  Random random(6);
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{0, 3, 5}, {3, 0, 5}, {2, 2, 0}, {3, 5, 40}}) {
+    compare("scaled_mm", Matmul(random, shape[0], shape[1], shape[2]), expected, dispatched);
+  }
+  for (const Operand a_type : {Operand::e4m3, Operand::e5m2}) {
+    for (const Operand b_type : {Operand::e4m3, Operand::e5m2}) {
+      Matmul product(random, 5, 9, 200);
+      product.policy.a_type = a_type;
+      product.policy.b_type = b_type;
+      compare("operand types", product, expected, dispatched);
+      product.block_scales(random, 0);
+      compare("operand types with blocks", product, expected, dispatched);
+    }
+  }
+  Matmul units(random, 3, 5, 200);
+  for (const Accumulate unit : {Accumulate::sm90_wgmma, Accumulate::sm90_wgmma_promoted, Accumulate::sm89_mma}) {
+    units.policy.accumulate = unit;
+    units.policy.split_k = 2;
+    compare("unit", units, expected, dispatched);
+  }
+}
+
+void test_blocks() {
+  Random random(7);
+  for (const int row_bits : {0, 7}) {
+    for (const Epilogue epilogue : {Epilogue::a_b, Epilogue::deepgemm, Epilogue::triton, Epilogue::triton_ba}) {
+      Matmul product(random, 5, 131, 300);
+      product.block_scales(random, row_bits);
+      product.policy.epilogue = epilogue;
+      compare("blocks", product, expected, dispatched);
+      product.with_bias = true;
+      product.policy.out_dtype = OutDtype::bfloat16;
+      product.a[300 * 2 + 140] = 0x7F;
+      product.a_scale[4] = INFINITY;
+      compare("blocks", product, expected, dispatched);
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  in_both_orders([] {
+    test_kernels();
+    test_values();
+    test_choice();
+    test_blocks();
+  });
+  return finish("simt scaled_mm");
+}
