@@ -51,14 +51,14 @@ __device__ __forceinline__ uint2 lane_bytes(const unsigned char* panel, int row)
 
 /// fill(step, stage) and use(step, stage) for all steps, the copies kStages - 1 steps ahead.
 template <class Fill, class Use>
-__device__ __forceinline__ void for_steps(std::int64_t steps, unsigned char* shared, const Fill& fill, const Use& use) {
+__device__ __forceinline__ void for_steps(int steps, unsigned char* shared, const Fill& fill, const Use& use) {
   constexpr int kAhead = CodeTile::kStages - 1;
   for (int step = 0; step < kAhead; ++step) {
     if (step < steps) fill(step, shared + step * CodeTile::kStageBytes);
     commit_copies();
   }
   int stage = 0, ahead = kAhead;
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps; ++step) {
     wait_copies<kAhead - 1>();
     __syncthreads();  // the stage is full, and everyone is done with the one before it
     if (step + kAhead < steps) fill(step + kAhead, shared + ahead * CodeTile::kStageBytes);

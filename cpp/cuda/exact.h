@@ -16,6 +16,8 @@ void scaled_mm_scalar(const GroupedMmArgs& args, Stream stream);
 
 /// FP64 tensor cores.
 void scaled_mm_f64(const GroupedMmArgs& args, Stream stream);
+/// FP16 tensor cores, for few rows in a group: each weight is read once for 16 of them.
+void scaled_mm_f16(const GroupedMmArgs& args, Stream stream);
 /// INT8 tensor cores, after a pass that takes the codes apart into a workspace of this many bytes.
 void scaled_mm_s8(const GroupedMmArgs& args, Stream stream);
 std::int64_t s8_workspace(const GroupedMmArgs& args);

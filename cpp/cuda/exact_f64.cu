@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
                            copy_codes<aligned>(to, from, k, end);
                          });
             },
-            [&](std::int64_t, const unsigned char* stage) {
+            [&](int, const unsigned char* stage) {
               sums.add(stage);
               sums.add(stage + Tile::kPanelBytes);
             });

@@ -109,18 +109,17 @@ struct WarpSums {
   }
 };
 
-/// Where the next copy comes from: all steps of a plane, then those of the next.
+/// Where the next copy comes from, in a row of planes: all steps of a plane, then those of the next.
 struct Position {
-  std::int64_t k, end, depth;
-  std::int64_t plane = 0, at = 0;  // offsets in a row of planes, and in k
+  int first, end, depth;  // at most kMostDepth
+  int plane = 0, at = first;
+  static_assert(kPoints * kMostDepth < std::int64_t{1} << 31);
 
-  __device__ Position(const Span& span, std::int64_t row_depth)
-      : k(span.first), end(span.first + span.depth), depth(row_depth), at(span.first) {}
-  __device__ __forceinline__ std::int64_t next() {
-    const std::int64_t offset = plane + at;
+  __device__ __forceinline__ int next() {
+    const int offset = plane + at;
     at += Tile::kDepth;
     if (at >= end) {
-      at = k;
+      at = first;
       plane += depth;
     }
     return offset;
@@ -138,18 +137,18 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const std::int64_t column = copied_row() < columns ? copied_row() : columns - 1, stride = kPoints * a.depth;
   const CopiedRows copied{a.values + (rows.first + row) * stride,
                           b.values + (rows.expert * n + first_column + column) * stride};
-  const std::int64_t steps = (span.depth + Tile::kDepth - 1) / Tile::kDepth;
-  Position position(span, a.depth);
+  const int steps = static_cast<int>((span.depth + Tile::kDepth - 1) / Tile::kDepth);
+  Position position{static_cast<int>(span.first), static_cast<int>(span.first + span.depth), static_cast<int>(a.depth)};
   WarpSums sums;
   int point = 0;
-  std::int64_t last = steps - 1;  // step of this plane
+  int last = steps - 1;  // step of this plane
   for_steps(
       steps * kPoints, shared_memory<unsigned char>(),
-      [&](std::int64_t, unsigned char* stage) {
+      [&](int, unsigned char* stage) {
         fill_stage(stage, copied, position.next(),
                    [](unsigned char* to, const std::uint8_t* from, std::int64_t k) { copy_async(to, from + k); });
       },
-      [&](std::int64_t step, const unsigned char* stage) {
+      [&](int step, const unsigned char* stage) {
         sums.add(stage);
         sums.add(stage + Tile::kPanelBytes);
         if (step < last) return;
