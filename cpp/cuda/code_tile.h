@@ -51,14 +51,14 @@ __device__ __forceinline__ uint2 lane_bytes(const unsigned char* panel, int row)
 
 /// fill(step, stage) and use(step, stage) for all steps, the copies kStages - 1 steps ahead.
 template <class Fill, class Use>
-__device__ __forceinline__ void for_steps(std::int64_t steps, unsigned char* shared, const Fill& fill, const Use& use) {
+__device__ __forceinline__ void for_steps(int steps, unsigned char* shared, const Fill& fill, const Use& use) {
   constexpr int kAhead = CodeTile::kStages - 1;
   for (int step = 0; step < kAhead; ++step) {
     if (step < steps) fill(step, shared + step * CodeTile::kStageBytes);
     commit_copies();
   }
   int stage = 0, ahead = kAhead;
-  for (std::int64_t step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps; ++step) {
     wait_copies<kAhead - 1>();
     __syncthreads();  // the stage is full, and everyone is done with the one before it
     if (step + kAhead < steps) fill(step + kAhead, shared + ahead * CodeTile::kStageBytes);
@@ -68,6 +68,30 @@ __device__ __forceinline__ void for_steps(std::int64_t steps, unsigned char* sha
     ahead = ahead + 1 == CodeTile::kStages ? 0 : ahead + 1;
   }
 }
+
+/// use(row, column, sum) for the outputs of a warp, 32 columns of a row at a time, from the registers sum(i, j, r) of
+/// its tiles: r as tensor_core_ptx.h numbers them. Whole warps come to every `use`.
+template <class Sum, class Use>
+__device__ __forceinline__ void for_outputs(unsigned char* shared, const Sum& sum, const Use& use) {
+  const int lane = lane_index(), g = lane / 4, t = lane % 4;
+  __syncthreads();  // the stages are no longer needed
+  std::int64_t* mine = reinterpret_cast<std::int64_t*>(shared) + warp_index() * 16 * 32;
+#pragma unroll
+  for (int i = 0; i < CodeTile::kRowTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < CodeTile::kColumnTiles; ++j) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) mine[(g + 8 * (r / 2)) * 32 + 8 * j + 2 * t + r % 2] = sum(i, j, r);
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int row = 0; row < 16; ++row) {
+      use(CodeTile::warp_row() + 16 * i + row, CodeTile::warp_column() + lane, mine[row * 32 + lane]);
+    }
+    __syncwarp();
+  }
+}
+static_assert(8 * 16 * 32 * sizeof(std::int64_t) <= CodeTile::kSharedBytes);
 
 /// Tile `index` of a grid: bands of 8 row tiles, column by column, so that blocks that run together share rows in L2.
 struct GridTile {

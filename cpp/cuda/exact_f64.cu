@@ -27,73 +27,73 @@ struct WarpSums {
   std::uint32_t nan = 0;  // whether a code that this lane has seen was one
 
   __device__ __forceinline__ void add(const unsigned char* panel) {
-    uint2 a[Tile::kRowTiles][2], b[Tile::kColumnTiles];
+#pragma unroll 1
+    for (int half = 0; half < 2; ++half) {  // 16 of k: fewer codes in registers
+      std::uint32_t a[2 * Tile::kRowTiles], b[Tile::kColumnTiles];
 #pragma unroll
-    for (int i = 0; i < 2 * Tile::kRowTiles; ++i) {
-      a[i / 2][i % 2] = seen(lane_bytes(panel, Tile::warp_row() + 8 * i));
-    }
+      for (int i = 0; i < 2 * Tile::kRowTiles; ++i) a[i] = seen(lane_codes(panel, Tile::warp_row() + 8 * i, half));
 #pragma unroll
-    for (int j = 0; j < Tile::kColumnTiles; ++j) {
-      b[j] = seen(lane_bytes(panel, Tile::kRows + Tile::warp_column() + 8 * j));
-    }
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {  // of the 8 codes of a lane: those of one step
-      double y[Tile::kColumnTiles][2];
-#pragma unroll
-      for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) y[j / 2][j % 2] = code(b[j / 2], 2 * pair + j % 2);
-#pragma unroll
-      for (int i = 0; i < Tile::kRowTiles; ++i) {
-        double x[4];
-#pragma unroll
-        for (int r = 0; r < 4; ++r) x[r] = code(a[i][r % 2], 2 * pair + r / 2);
-#pragma unroll
-        for (int j = 0; j < Tile::kColumnTiles; ++j) mma_f64(c[i][j], x, y[j]);
+      for (int j = 0; j < Tile::kColumnTiles; ++j) {
+        b[j] = seen(lane_codes(panel, Tile::kRows + Tile::warp_column() + 8 * j, half));
       }
+#pragma unroll
+      for (int pair = 0; pair < 2; ++pair) add_pair(a, b, pair);
     }
   }
 
  private:
-  __device__ __forceinline__ uint2 seen(uint2 codes) {
-    nan |= nan_codes(codes.x) | nan_codes(codes.y);
+  __device__ __forceinline__ static std::uint32_t lane_codes(const unsigned char* panel, int row, int half) {
+    const int lane = lane_index();
+    return *reinterpret_cast<const std::uint32_t*>(panel + (row + lane / 4) * Tile::kPanel + 16 * half + lane % 4 * 4);
+  }
+  __device__ __forceinline__ std::uint32_t seen(std::uint32_t codes) {
+    nan |= nan_codes(codes);
     return codes;
   }
-  __device__ __forceinline__ static double code(const uint2& codes, int index) {
-    return index < 4 ? decoded(codes.x, index) : decoded(codes.y, index - 4);
+
+  /// One step of the tensor core: two codes of each lane's four.
+  __device__ __forceinline__ void add_pair(const std::uint32_t (&a)[2 * Tile::kRowTiles],
+                                           const std::uint32_t (&b)[Tile::kColumnTiles], int pair) {
+    double y[Tile::kColumnTiles][2];
+#pragma unroll
+    for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) y[j / 2][j % 2] = decoded(b[j / 2], 2 * pair + j % 2);
+#pragma unroll
+    for (int i = 0; i < Tile::kRowTiles; ++i) {
+      double x[4];
+#pragma unroll
+      for (int r = 0; r < 4; ++r) x[r] = decoded(a[2 * i + r % 2], 2 * pair + r / 2);
+#pragma unroll
+      for (int j = 0; j < Tile::kColumnTiles; ++j) mma_f64(c[i][j], x, y[j]);
+    }
   }
 };
 
-__device__ bool has_nan(const std::uint8_t* codes, std::int64_t n) {
+__device__ bool has_nan(const std::uint8_t* codes, std::int64_t first, std::int64_t n, int step) {
   bool nan = false;
-  for (std::int64_t i = 0; i < n; ++i) nan = nan || is_nan(e4m3{codes[i]});
+  for (std::int64_t i = first; i < n; i += step) nan = nan || is_nan(e4m3{codes[i]});
   return nan;
 }
 
-/// The sums of a lane to where they belong. NaN codes are rare: where the warp has seen one, it looks for their rows.
-__device__ void finish(const GroupedMmArgs& args, const Span& span, const RowTile& rows, std::int64_t first_column,
-                       const WarpSums& sums) {
-  const int g = lane_index() / 4, t = lane_index() % 4;
-  const bool search = __any_sync(0xFFFFFFFF, sums.nan != 0) != 0;
+/// The sums of a warp to where they belong. NaN codes are rare: where the warp has seen one, it looks for their rows.
+__device__ __forceinline__ void finish(const GroupedMmArgs& args, const Span& span, const RowTile& rows,
+                                       std::int64_t first_column, const WarpSums& sums) {
   const ScaledMmArgs& all = args.all;
-  bool nan_columns[2 * Tile::kColumnTiles];
-#pragma unroll
-  for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) {
-    const std::int64_t column = first_column + Tile::warp_column() + 8 * (j / 2) + 2 * t + j % 2;
-    nan_columns[j] = search && column < all.n && has_nan(b_codes(all, rows.expert, column) + span.first, span.depth);
-  }
-#pragma unroll
-  for (int i = 0; i < 2 * Tile::kRowTiles; ++i) {
-    const int row = Tile::warp_row() + 8 * i + g;
-    if (row >= rows.rows) continue;
-    const bool nan_row = search && has_nan(a_codes(all, rows.first + row) + span.first, span.depth);
-#pragma unroll
-    for (int j = 0; j < 2 * Tile::kColumnTiles; ++j) {
-      const std::int64_t column = first_column + Tile::warp_column() + 8 * (j / 2) + 2 * t + j % 2;
-      if (column >= all.n) continue;
-      const double sum = mul64(sums.c[i / 2][j / 2][2 * (i % 2) + j % 2], kProductScale);
-      finish_sum(args, span, rows.expert, rows.first + row, column,
-                 nan_row || nan_columns[j] ? kNanSum : static_cast<std::int64_t>(sum));
-    }
-  }
+  const bool search = __any_sync(0xFFFFFFFF, sums.nan != 0) != 0;
+  const std::int64_t mine = first_column + Tile::warp_column() + lane_index();
+  const bool nan_column =
+      search && mine < all.n && has_nan(b_codes(all, rows.expert, mine) + span.first, 0, span.depth, 1);
+  for_outputs(
+      shared_memory<unsigned char>(),
+      [&](int i, int j, int r) { return static_cast<std::int64_t>(mul64(sums.c[i][j][r], kProductScale)); },
+      [&](int row, int, std::int64_t sum) {
+        if (row >= rows.rows) return;  // the whole warp
+        const std::int64_t i = rows.first + row;
+        if (search) {
+          const bool nan = has_nan(a_codes(all, i) + span.first, lane_index(), span.depth, 32);
+          if (__any_sync(0xFFFFFFFF, nan) != 0 || nan_column) sum = kNanSum;
+        }
+        if (mine < all.n) finish_sum(args, span, rows.expert, i, mine, sum);
+      });
 }
 
 /// 16 bytes of k from a row of codes that ends at `end`; beyond it zeros.
@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
                            copy_codes<aligned>(to, from, k, end);
                          });
             },
-            [&](std::int64_t, const unsigned char* stage) {
+            [&](int, const unsigned char* stage) {
               sums.add(stage);
               sums.add(stage + Tile::kPanelBytes);
             });

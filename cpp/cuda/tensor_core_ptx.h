@@ -54,6 +54,33 @@ __device__ __forceinline__ void mma_fp16(float (&c)[4], const std::uint32_t (&a)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// ---- pairs of fp16 --------------------------------------------------------------------------------------------------
+__device__ __forceinline__ std::uint32_t add_fp16(std::uint32_t x, std::uint32_t y) {
+  std::uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(x), "r"(y));
+  return sum;
+}
+__device__ __forceinline__ std::uint32_t sub_fp16(std::uint32_t x, std::uint32_t y) {
+  std::uint32_t difference;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(x), "r"(y));
+  return difference;
+}
+
+/// The values of the two E4M3 codes in the low 16 bits; NaN codes give NaN.
+__device__ __forceinline__ std::uint32_t fp16_of_e4m3(std::uint32_t codes) {
+  std::uint32_t values;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(values) : "h"(static_cast<std::uint16_t>(codes)));
+#else
+  const std::uint32_t apart = __byte_perm(codes, 0, 0x1404);  // in the high bytes
+  const std::uint32_t small = (apart & 0x80008000) | ((apart >> 1) & 0x3F803F80);
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(values) : "r"(small), "r"(0x5C005C00));  // 2^8
+  if ((codes & 0x7F) == 0x7F) values |= 0x7FFF;
+  if ((codes & 0x7F00) == 0x7F00) values |= 0x7FFF0000;
+#endif
+  return values;
+}
+
 /// 16 bytes from global to shared memory without passing registers; wait_copies(n) waits for all but the last n groups.
 __device__ __forceinline__ void copy_async(void* shared, const void* global) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));

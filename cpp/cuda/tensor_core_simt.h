@@ -90,6 +90,26 @@ void mma_16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)
 inline void mma_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_16<bf16>(c, a, b); }
 inline void mma_fp16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_16<fp16>(c, a, b); }
 
+template <class Combine>
+std::uint32_t combine_fp16(std::uint32_t x, std::uint32_t y, const Combine& combine) {
+  std::uint32_t result = 0;
+  for (int half = 0; half < 32; half += 16) {
+    const auto of = [&](std::uint32_t pair) { return widen(fp16{static_cast<std::uint16_t>(pair >> half)}); };
+    result |= static_cast<std::uint32_t>(rn16(combine(double{of(x)}, double{of(y)})).bits) << half;
+  }
+  return result;
+}
+inline std::uint32_t add_fp16(std::uint32_t x, std::uint32_t y) {
+  return combine_fp16(x, y, [](double a, double b) { return a + b; });
+}
+inline std::uint32_t sub_fp16(std::uint32_t x, std::uint32_t y) {
+  return combine_fp16(x, y, [](double a, double b) { return a - b; });
+}
+inline std::uint32_t fp16_of_e4m3(std::uint32_t codes) {
+  const std::uint32_t low = to_fp16(e4m3{static_cast<std::uint8_t>(codes)}).bits;
+  return low | static_cast<std::uint32_t>(to_fp16(e4m3{static_cast<std::uint8_t>(codes >> 8)}).bits) << 16;
+}
+
 inline void copy_async(void* shared, const void* global) { simt::copy_later(shared, global); }
 inline void commit_copies() { simt::commit_copies(); }
 template <int most>

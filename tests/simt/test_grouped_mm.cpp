@@ -24,6 +24,8 @@ const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> all = {
       {"dispatched", dispatched},
       {"scalar", [](const GroupedMmArgs& args) { cuda::scaled_mm_scalar(args, nullptr); }},
+      {"f16", [](const GroupedMmArgs& args) { cuda::scaled_mm_f16(args, nullptr); }},
+      {"s8", [](const GroupedMmArgs& args) { cuda::scaled_mm_s8(args, nullptr); }},
       {"f64", [](const GroupedMmArgs& args) { cuda::scaled_mm_f64(args, nullptr); }},
   };
   return all;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // scaled_mm by its kernels, against the CPU backend.
+#include <cstdlib>
 #include <vector>
 
 #include "compare.h"
 #include "cuda/exact.h"
+#include "cuda/toom.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/cuda.h"
 #include "matmul.h"
@@ -31,8 +33,33 @@ const std::vector<Kernel>& kernels() {
       {"f64",
        [](const GroupedMmArgs& args) { cuda::scaled_mm_f64(args, nullptr); },
        {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {65, 40, 700}}},
+      {"f16",
+       [](const GroupedMmArgs& args) { cuda::scaled_mm_f16(args, nullptr); },
+       {{1, 1, 0}, {1, 3, 1}, {2, 8, 16}, {7, 33, 31}, {17, 40, 128}, {8, 129, 640}, {16, 9, 1100}, {6, 129, 208}}},
+      {"s8",
+       [](const GroupedMmArgs& args) { cuda::scaled_mm_s8(args, nullptr); },
+       {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {65, 40, 700}}},
   };
   return all;
+}
+
+/// The five values of every code, and every product put together from theirs.
+void test_points() {
+  constexpr cuda::PointTable table = cuda::point_table();
+  const auto value = [&](int code, int point) {
+    return static_cast<int>(static_cast<std::int8_t>(table.of[code] >> (8 * point) & 0xFF));
+  };
+  for (int a = 0; a < 256; ++a) {
+    const bool nan = (a & 0x7F) == 0x7F;
+    for (int p = 0; p < cuda::kPoints; ++p) check(std::abs(value(a, p)) <= cuda::kMostValue, "values at points");
+    for (int b = 0; b < 256; ++b) {
+      std::int64_t sum = 0;
+      for (int p = 0; p < cuda::kPoints; ++p) sum += cuda::point_weight(p) * value(a, p) * value(b, p);
+      const std::int64_t x = e4m3_fixed(e4m3{static_cast<std::uint8_t>(a)});
+      const std::int64_t y = e4m3_fixed(e4m3{static_cast<std::uint8_t>(b)});
+      check(sum == (nan || (b & 0x7F) == 0x7F ? 0 : 6 * x * y), "products from points");
+    }
+  }
 }
 
 void test_kernels() {
@@ -113,6 +140,7 @@ void test_blocks() {
 }  // namespace
 
 int main() {
+  test_points();
   in_both_orders([] {
     test_kernels();
     test_values();
