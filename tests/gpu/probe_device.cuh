@@ -8,10 +8,12 @@
 #include <cstdio>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "probe_batch.h"
 #include "probe_instructions.cuh"
+#include "probe_random.h"
 
 namespace probes {
 
@@ -121,11 +123,17 @@ inline Kernel kernel_of(const Instruction& instruction) {
   return kernel_of<Form::mma_sync>(instruction);
 }
 
+/// The offsets of descriptors that this GPU was found to want.
+inline Offsets& offsets() {
+  static Offsets found;
+  return found;
+}
+
 inline std::vector<std::uint32_t> run_on_device(const Batch& batch) {
   const OnDevice<std::uint8_t> a(batch.a), b(batch.b);
   std::vector<std::uint32_t> results(batch.c.size(), 0xDEADBEEF);  // an output that nobody writes shows
   const OnDevice<std::uint32_t> c(batch.c), d(results);
-  KernelArgs args{a.get<uint4>(), b.get<uint4>(), c.get(), d.get(), batch.plan, Offsets{}};
+  KernelArgs args{a.get<uint4>(), b.get<uint4>(), c.get(), d.get(), batch.plan, offsets()};
   void* arguments[] = {&args};
   const Kernel kernel = kernel_of(batch.instruction);
   check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(static_cast<unsigned>(batch.tiles)), dim3(128),
@@ -134,6 +142,18 @@ inline std::vector<std::uint32_t> run_on_device(const Batch& batch) {
   check(cudaDeviceSynchronize(), name(batch.instruction).c_str());
   d.read(results);
   return results;
+}
+
+/// Whether `leading` or `stride` is the distance along K is what a descriptor is most easily got wrong about: if an
+/// integer product comes out right only with the two exchanged, they stay exchanged, and the record says so.
+inline std::string choose_offsets() {
+  const Instruction instruction{Form::wgmma_ss, Operand::e4m3, Operand::e4m3, OutDtype::float32};
+  const IntegerProduct made = integer_product(instruction);
+  if (run_on_device(made.batch) == made.results) return "leading dimension along K";
+  std::swap(offsets().leading, offsets().stride);
+  if (run_on_device(made.batch) == made.results) return "stride dimension along K";
+  std::swap(offsets().leading, offsets().stride);
+  return "neither order gives an integer product";
 }
 
 /// Chooses device 0 and says what it is.
@@ -150,6 +170,7 @@ inline Capability open_device(std::vector<std::pair<std::string, std::string>>& 
             {"capability", std::to_string(properties.major) + "." + std::to_string(properties.minor)},
             {"cuda_of_driver", version(driver)},
             {"cuda", version(CUDART_VERSION)}};
+  if (properties.major == 9) fields.push_back({"descriptor", choose_offsets()});
   return {properties.major, properties.minor};
 }
 

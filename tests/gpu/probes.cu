@@ -7,7 +7,8 @@
 //   ./probes --stand-in      no GPU: the whole program, on the model in the place of the GPU
 //
 // --tiles N: random tiles of 512 outputs for each instruction and family (2048). --capability 9.0: of the stand-in.
-// --block, --fraction N: numbers that the stand-in has instead of the model's. --flip ID: a wrong bit in the table.
+// --form NAME: only wgmma_ss, wgmma_rs or mma_sync. --block, --fraction N: numbers that the stand-in has instead of the
+// model's. --flip ID: a wrong bit in the table.
 // Built with g++ -x c++ it has everything but the GPU.
 #include <algorithm>
 #include <cstdio>
@@ -32,7 +33,7 @@ struct Options {
   int tiles = 2048;
   Capability capability{9, 0};
   int block = 0, fraction = 0;  // 0: the model's
-  std::string flip;
+  std::string flip, form;
 };
 
 Options parse(int count, char** words) {
@@ -56,6 +57,8 @@ Options parse(int count, char** words) {
       options.fraction = std::atoi(value());
     } else if (word == "--flip") {
       options.flip = value();
+    } else if (word == "--form") {
+      options.form = value();
     } else if (word == "--capability") {
       if (std::sscanf(value(), "%d.%d", &options.capability.major, &options.capability.minor) != 2) std::exit(2);
     } else {
@@ -181,7 +184,13 @@ int run(const Options& options) {
   }
 #endif
   for (const Instruction& instruction : instructions(capability)) {
-    probe(machine, instruction, unit_of(instruction.form, capability), cases, options.tiles, rows);
+    if (!options.form.empty() && options.form != name(instruction.form)) continue;
+    try {
+      probe(machine, instruction, unit_of(instruction.form, capability), cases, options.tiles, rows);
+    } catch (const std::exception& error) {  // the device is lost; what was measured is not
+      rows.push_back({"error " + name(instruction), "results", error.what(), false});
+      break;
+    }
   }
   print(fields, rows);
   return all_held() ? 0 : 1;
