@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 CODES = np.dtype(ml_dtypes.float8_e4m3fn)
+DEVICE = "cuda"  # what torch calls the GPU; a test without one puts "cpu" here
 
 
 def bf16(seed: int, *shape: int, size: float = 1.0) -> Array:
@@ -49,10 +50,10 @@ def to_device(x: Any) -> Any:
     if not isinstance(x, np.ndarray):
         return x
     if x.dtype == BFLOAT16:
-        return torch.from_numpy(np.array(x).view(np.int16)).cuda().view(torch.bfloat16)
+        return torch.from_numpy(np.array(x).view(np.int16)).to(DEVICE).view(torch.bfloat16)
     if x.dtype == CODES:
-        return torch.from_numpy(np.array(x).view(np.uint8)).cuda()
-    return torch.from_numpy(np.array(x)).cuda()
+        return torch.from_numpy(np.array(x).view(np.uint8)).to(DEVICE)
+    return torch.from_numpy(np.array(x)).to(DEVICE)
 
 
 def to_host(x: Any) -> Array:

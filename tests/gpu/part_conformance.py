@@ -21,7 +21,12 @@ MAIN = ("exact", "sm90_wgmma", "sm90_wgmma_promoted")
 OTHERS = ("sm89_mma", "sm90_mma_sync", "sm100_tcgen05", "sm120_mma")
 EMULATED = (256, 1024, 4096)
 RULES = ("vllm.per_token", "vllm.per_tensor", "compressed_tensors.channel", "vllm.group_128@0.11")
+EXPERTS = ((0, 1, 300, 128, 17, 512, 64, 5), 2048, 1024)  # rows of each, N, K
+LINEAR = ((512, 4096, 4096), (1, 32064, 4096))
+ATTENTION = {"prefill": (512, 512), "chunk": (100, 1100), "decode": (1, 4096)}  # queries, keys
 HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
+ROWS_COLUMNS = (2048, 4096)
+POSITIONS = 8192
 
 
 def _suite(subject: str, op: str) -> Rows:
@@ -59,12 +64,18 @@ def _grouped(rows: tuple[int, ...], n: int, k: int, accumulate: str) -> Call:
 
 
 def _attention(queries: int, keys: int) -> Call:
-    q, k, v = ((arrays.bf16(i, t, h, HEAD_DIM)) for i, (t, h) in enumerate(((queries, HEADS), *[(keys, KV_HEADS)] * 2)))
+    q = arrays.bf16(1, queries, HEADS, HEAD_DIM)
+    k, v = (arrays.bf16(seed, keys, KV_HEADS, HEAD_DIM) for seed in (2, 3))
     return "attention", f"{queries} queries, {keys} keys, {HEADS}/{KV_HEADS} heads", {"q": q, "k": k, "v": v}
 
 
+def _linear(m: int, n: int, k: int, accumulate: str) -> Call:
+    arguments = {"x": arrays.bf16(1, m, k), "weight": arrays.bf16(2, n, k), "accumulate": accumulate}
+    return "linear", f"{m}x{n}x{k} {accumulate}", arguments
+
+
 def _elementwise() -> Iterator[Call]:
-    rows, cols = 2048, 4096
+    rows, cols = ROWS_COLUMNS
     x, y, shape = arrays.bf16(1, rows, cols), arrays.bf16(2, rows, cols), f"{rows}x{cols}"
     for rule in RULES:
         yield "quantize", f"{shape} {rule}", {"x": x, "rule": rule}
@@ -83,15 +94,15 @@ def _rope() -> Rows:
     import fp8ref
 
     cpu, cuda = fp8ref.backend("cpu"), fp8ref.backend("cuda")
-    frequencies, positions = cpu.rope_frequencies(HEAD_DIM, 500000.0), np.arange(8192, dtype=np.int64)
+    frequencies, positions = cpu.rope_frequencies(HEAD_DIM, 500000.0), np.arange(POSITIONS, dtype=np.int64)
     table = cpu.rope_table(positions, frequencies)
     yield arrays.row(
-        "rope_table", "8192 positions", table, cuda.rope_table(*map(arrays.to_device, (positions, frequencies)))
+        "rope_table", f"{POSITIONS} positions", table, cuda.rope_table(*map(arrays.to_device, (positions, frequencies)))
     )
-    x = arrays.bf16(5, 2048, HEADS, HEAD_DIM)
-    part = [values[:2048] for values in table]
+    x = arrays.bf16(5, POSITIONS // 4, HEADS, HEAD_DIM)
+    part = [values[: len(x)] for values in table]
     yield arrays.row(
-        "rope", f"2048x{HEADS}x{HEAD_DIM}", cpu.rope(x, *part), cuda.rope(*map(arrays.to_device, (x, *part)))
+        "rope", f"{len(x)}x{HEADS}x{HEAD_DIM}", cpu.rope(x, *part), cuda.rope(*map(arrays.to_device, (x, *part)))
     )
 
 
@@ -120,21 +131,12 @@ def _calls(level: str) -> dict[str, Any]:
     makers["scaled_mm split_k"] = partial(_scaled_mm, EMULATED, "sm90_wgmma", split_k=4)
     makers["scaled_mm b_a"] = partial(_scaled_mm, EMULATED, "exact", epilogue="b_a", out_dtype="float32")
     for accumulate in MAIN:
-        rows = (0, 1, 300, 128, 17, 512, 64, 5)
-        makers[f"grouped_mm {accumulate}"] = partial(_grouped, rows, 2048, 1024, accumulate)
-    makers["linear"] = lambda: (
-        "linear",
-        "512x4096x4096",
-        {"x": arrays.bf16(1, 512, 4096), "weight": arrays.bf16(2, 4096, 4096)},
-    )
-    makers["linear, one row"] = lambda: (
-        "linear",
-        "1x32064x4096",
-        {"x": arrays.bf16(1, 1, 4096), "weight": arrays.bf16(2, 32064, 4096)},
-    )
-    makers["attention, prefill"] = partial(_attention, 512, 512)
-    makers["attention, chunk"] = partial(_attention, 100, 1100)
-    makers["attention, decode"] = partial(_attention, 1, 4096)
+        makers[f"grouped_mm {accumulate}"] = partial(_grouped, *EXPERTS, accumulate)
+    for shape in LINEAR:
+        for accumulate in MAIN[:2]:
+            makers[f"linear {shape} {accumulate}"] = partial(_linear, *shape, accumulate)
+    for name, sizes in ATTENTION.items():
+        makers[f"attention, {name}"] = partial(_attention, *sizes)
     return makers
 
 
