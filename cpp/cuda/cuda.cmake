@@ -15,11 +15,11 @@ if(FP8REF_CUDA STREQUAL "ON" OR FP8REF_CUDA STREQUAL "AUTO")
 endif()
 message(STATUS "fp8ref: CUDA part ${FP8REF_CUDA_ENABLED} (FP8REF_CUDA=${FP8REF_CUDA})")
 file(GLOB FP8REF_CUDA_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/cuda/*.cu")
+list(FILTER FP8REF_CUDA_SOURCES EXCLUDE REGEX "/wgmma_kernel_")  # cutlass.cmake
 
-# The kernels for the emulator, which has no wgmma: the sources named after it are left out.
+# The kernels for the emulator, which has no wgmma.
 function(fp8ref_add_simt target)
   set(sources ${FP8REF_CUDA_SOURCES})
-  list(FILTER sources EXCLUDE REGEX "wgmma")
   set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX)  # in the caller's folder only
   add_library(${target} STATIC ${sources} "${PROJECT_SOURCE_DIR}/tests/simt/simt.cpp"
                                "${PROJECT_SOURCE_DIR}/tests/simt/runtime.cpp")
@@ -48,6 +48,8 @@ elseif(FP8REF_CUDA_ENABLED)
     PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true>
             $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra>
             $<$<AND:$<BOOL:${FP8REF_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:--Werror=all-warnings>)
+  include(cpp/cuda/cutlass.cmake)
+  fp8ref_add_wgmma(fp8ref_cuda)
 endif()
 if(TARGET fp8ref_cuda)
   add_library(fp8ref::cuda ALIAS fp8ref_cuda)
