@@ -22,8 +22,8 @@ constexpr int kThreads = 256;
 
 #if defined(FP8REF_WGMMA)
 constexpr WgmmaEntry entry(Accumulate accumulate, Grouping grouping, OutDtype out_dtype, std::int64_t most_rows,
-                           WgmmaKernel kernel) {
-  return {accumulate, grouping, Operand::e4m3, Operand::e4m3, out_dtype, most_rows, kernel};
+                           WgmmaKernel kernel, Operand a_type = Operand::e4m3, Operand b_type = Operand::e4m3) {
+  return {accumulate, grouping, a_type, b_type, out_dtype, most_rows, kernel};
 }
 
 constexpr auto kChain = Accumulate::sm90_wgmma, kPromoted = Accumulate::sm90_wgmma_promoted;
@@ -32,6 +32,9 @@ constexpr WgmmaEntry kEntries[] = {
     entry(kChain, Grouping::none, OutDtype::bfloat16, kMost, wgmma_bf16),
     entry(kChain, Grouping::none, OutDtype::float32, kMost, wgmma_f32),
     entry(kChain, Grouping::experts, OutDtype::bfloat16, kMost, wgmma_grouped),
+    entry(kChain, Grouping::none, OutDtype::float32, kMost, wgmma_e4m3_e5m2, Operand::e4m3, Operand::e5m2),
+    entry(kChain, Grouping::none, OutDtype::float32, kMost, wgmma_e5m2_e4m3, Operand::e5m2, Operand::e4m3),
+    entry(kChain, Grouping::none, OutDtype::float32, kMost, wgmma_e5m2_e5m2, Operand::e5m2, Operand::e5m2),
     entry(kPromoted, Grouping::none, OutDtype::bfloat16, kFewRows, wgmma_promoted_few_rows),
     entry(kPromoted, Grouping::none, OutDtype::bfloat16, kMost, wgmma_promoted_bf16),
     entry(kPromoted, Grouping::none, OutDtype::float32, kMost, wgmma_promoted_f32),
