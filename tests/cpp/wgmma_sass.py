@@ -24,7 +24,8 @@ KERNELS: dict[str, list[tuple[str, str]]] = {
     "promoted": [("promoted", "E4M3.E4M3")] * 2,
     "few_rows": [("chain", "E4M3.E4M3"), ("promoted", "E4M3.E4M3")],
     "grouped": [("chain", "E4M3.E4M3"), ("promoted", "E4M3.E4M3")],
-    "e5m2": [("chain", "E4M3.E5M2"), ("chain", "E5M2.E4M3"), ("chain", "E5M2.E5M2")],
+    "e5m2": [("chain", types) for types in ("E4M3.E5M2", "E5M2.E4M3", "E5M2.E5M2")],
+    "promoted_e5m2": [("promoted", types) for types in ("E4M3.E5M2", "E5M2.E4M3", "E5M2.E5M2")],
 }
 # Each is put into the code of every kernel, and must be found there.
 DEFECTS: dict[str, Callable[[str], str]] = {
