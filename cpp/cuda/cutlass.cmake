@@ -1,7 +1,7 @@
 # Hopper's FP8 tensor cores, accumulate = sm90_wgmma and sm90_wgmma_promoted: wgmma_kernel_*.cu, for sm_90a only, on the
 # headers of CUTLASS 4. Nothing of CUTLASS is fetched here. Where it is not found, or sm_90a is not asked for, these
 # kernels are left out and every GPU emulates them, with the same bits.
-set(FP8REF_CUTLASS "" CACHE PATH "CUTLASS 4: its source tree, its include folder, or the folder of PyPI's nvidia-cutlass")
+set(FP8REF_CUTLASS "" CACHE PATH "CUTLASS 4: its source tree, its include folder, or where PyPI's nvidia-cutlass lies")
 
 # Sets FP8REF_CUTLASS_INCLUDE to the folder that holds cutlass/cutlass.h, or to nothing.
 function(fp8ref_find_cutlass)
@@ -12,7 +12,7 @@ function(fp8ref_find_cutlass)
   if(places STREQUAL "" AND Python_EXECUTABLE)
     execute_process(
       COMMAND "${Python_EXECUTABLE}" -c
-              "import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec('cutlass_library').origin).parent)"
+              "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('cutlass_library').origin).parent)"
       OUTPUT_VARIABLE places OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   endif()
   foreach(inner "" include source/include cutlass_library/source/include)

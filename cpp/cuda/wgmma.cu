@@ -21,21 +21,25 @@ constexpr std::int64_t kResults = 16 << 20;  // fp32 results on their way to ano
 constexpr int kThreads = 256;
 
 #if defined(FP8REF_WGMMA)
-constexpr WgmmaEntry entry(Accumulate accumulate, Grouping grouping, OutDtype out_dtype, std::int64_t most_rows,
-                           WgmmaKernel kernel) {
-  return {accumulate, grouping, Operand::e4m3, Operand::e4m3, out_dtype, most_rows, kernel};
-}
-
 constexpr auto kChain = Accumulate::sm90_wgmma, kPromoted = Accumulate::sm90_wgmma_promoted;
+constexpr auto kNone = Grouping::none, kExperts = Grouping::experts;
+constexpr auto kE4M3 = Operand::e4m3, kE5M2 = Operand::e5m2;
+constexpr auto kBf16 = OutDtype::bfloat16, kF32 = OutDtype::float32;
 constexpr WgmmaEntry kEntries[] = {
-    entry(kChain, Grouping::none, OutDtype::bfloat16, kFewRows, wgmma_few_rows),
-    entry(kChain, Grouping::none, OutDtype::bfloat16, kMost, wgmma_bf16),
-    entry(kChain, Grouping::none, OutDtype::float32, kMost, wgmma_f32),
-    entry(kChain, Grouping::experts, OutDtype::bfloat16, kMost, wgmma_grouped),
-    entry(kPromoted, Grouping::none, OutDtype::bfloat16, kFewRows, wgmma_promoted_few_rows),
-    entry(kPromoted, Grouping::none, OutDtype::bfloat16, kMost, wgmma_promoted_bf16),
-    entry(kPromoted, Grouping::none, OutDtype::float32, kMost, wgmma_promoted_f32),
-    entry(kPromoted, Grouping::experts, OutDtype::bfloat16, kMost, wgmma_promoted_grouped),
+    {kChain, kNone, kE4M3, kE4M3, kBf16, kFewRows, wgmma_few_rows},
+    {kChain, kNone, kE4M3, kE4M3, kBf16, kMost, wgmma_bf16},
+    {kChain, kNone, kE4M3, kE4M3, kF32, kMost, wgmma_f32},
+    {kChain, kNone, kE4M3, kE5M2, kF32, kMost, wgmma_e4m3_e5m2},
+    {kChain, kNone, kE5M2, kE4M3, kF32, kMost, wgmma_e5m2_e4m3},
+    {kChain, kNone, kE5M2, kE5M2, kF32, kMost, wgmma_e5m2_e5m2},
+    {kChain, kExperts, kE4M3, kE4M3, kBf16, kMost, wgmma_grouped},
+    {kPromoted, kNone, kE4M3, kE4M3, kBf16, kFewRows, wgmma_promoted_few_rows},
+    {kPromoted, kNone, kE4M3, kE4M3, kBf16, kMost, wgmma_promoted_bf16},
+    {kPromoted, kNone, kE4M3, kE4M3, kF32, kMost, wgmma_promoted_f32},
+    {kPromoted, kNone, kE4M3, kE5M2, kF32, kMost, wgmma_promoted_e4m3_e5m2},
+    {kPromoted, kNone, kE5M2, kE4M3, kF32, kMost, wgmma_promoted_e5m2_e4m3},
+    {kPromoted, kNone, kE5M2, kE5M2, kF32, kMost, wgmma_promoted_e5m2_e5m2},
+    {kPromoted, kExperts, kE4M3, kE4M3, kBf16, kMost, wgmma_promoted_grouped},
 };
 #endif
 

@@ -59,13 +59,20 @@ WgmmaTable wgmma_table();  // empty where the kernels were left out
 bool wgmma(const GroupedMmArgs& args, const WgmmaTable& table, int capability, int multiprocessors,
            cudaStream_t stream);
 
+// ---- wgmma_kernel_*.cu, where CUTLASS was found ---------------------------------------------------------------------
 void wgmma_bf16(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_f32(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_few_rows(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_grouped(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_e4m3_e5m2(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_e5m2_e4m3(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_e5m2_e5m2(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_promoted_bf16(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_promoted_f32(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_promoted_few_rows(const WgmmaCall& call, cudaStream_t stream);
 void wgmma_promoted_grouped(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_promoted_e4m3_e5m2(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_promoted_e5m2_e4m3(const WgmmaCall& call, cudaStream_t stream);
+void wgmma_promoted_e5m2_e5m2(const WgmmaCall& call, cudaStream_t stream);
 
 }  // namespace fp8ref::cuda

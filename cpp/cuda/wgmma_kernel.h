@@ -10,6 +10,7 @@
 #include <cutlass/epilogue/fusion/sm90_callbacks_tma_warpspecialized.hpp>
 #include <cutlass/gemm/collective/collective_builder.hpp>
 #include <cutlass/gemm/kernel/gemm_universal.hpp>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -62,7 +63,8 @@ struct WgmmaEpilogue {
 };
 
 /// A kernel out of CUTLASS's parts. Shape says which: operands as the kernel takes them (Left, Right), Out, Tile,
-/// Cluster, Mainloop and Store (CUTLASS's schedules), and the sides. Groups is void, or for grouped_mm a pointer.
+/// Cluster, Mainloop and Store (CUTLASS's schedules), and the sides. Pointers are one for each group where it is
+/// for grouped_mm.
 template <class Shape, bool grouped>
 struct WgmmaParts {
   static constexpr bool kSwapped = Shape::kSides == Sides::swapped;
@@ -112,9 +114,10 @@ template <class Kernel>
 void wgmma_queue(const WgmmaCall& call, const typename Kernel::Arguments& arguments, cudaStream_t stream) {
   using Device = cutlass::gemm::device::GemmUniversalAdapter<Kernel>;
   const auto bytes = static_cast<std::int64_t>(Device::get_workspace_size(arguments));
-  const Workspace<char> workspace(call.op, bytes, stream);
+  std::optional<Workspace<char>> workspace;
+  if (bytes > 0) workspace.emplace(call.op, bytes, stream);
   Device device;
-  const cutlass::Status status = device.run(arguments, workspace.get(), stream);
+  const cutlass::Status status = device.run(arguments, bytes > 0 ? workspace->get() : nullptr, stream);
   if (status == cutlass::Status::kSuccess) return;
   check(cudaGetLastError(), call.op);
   throw DeviceError(std::string(call.op) + ": CUTLASS: " + cutlassGetStatusString(status));

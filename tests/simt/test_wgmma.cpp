@@ -34,10 +34,11 @@ void check_arrays(const void* a, const void* b, const void* out, std::int64_t k,
 float rounded(float z, float) { return z; }
 bf16 rounded(float z, bf16) { return rnbf(z); }
 
-template <class Out>
+template <class Out, class B = e4m3>
 void product(const WgmmaCall& call, Accumulate accumulate) {
   check_arrays<Out>(call.a, call.b, call.out, call.k, call.out_stride);
-  const auto a = static_cast<const e4m3*>(call.a), b = static_cast<const e4m3*>(call.b);
+  const auto a = static_cast<const e4m3*>(call.a);
+  const auto b = static_cast<const B*>(call.b);
   for (std::int64_t i = 0; i < call.m; ++i) {
     for (std::int64_t j = 0; j < call.n; ++j) {
       const float sum = mma_accumulate(a + i * call.k, b + j * call.k, call.k, accumulate, 1);
@@ -83,6 +84,11 @@ void grouped(const WgmmaCall& call, cudaStream_t) {
   }
 }
 
+void with_e5m2(const WgmmaCall& call, cudaStream_t) {
+  last_kernel = "e5m2";
+  product<float, e5m2>(call, Accumulate::sm90_wgmma);
+}
+
 template <Accumulate unit>
 void add_entries(std::vector<cuda::WgmmaEntry>& entries) {
   const auto add = [&](Grouping grouping, OutDtype out_dtype, std::int64_t most_rows, cuda::WgmmaKernel kernel) {
@@ -99,6 +105,8 @@ const std::vector<cuda::WgmmaEntry>& entries() {
     std::vector<cuda::WgmmaEntry> made;
     add_entries<Accumulate::sm90_wgmma>(made);
     add_entries<Accumulate::sm90_wgmma_promoted>(made);
+    made.push_back(
+        {Accumulate::sm90_wgmma, Grouping::none, Operand::e4m3, Operand::e5m2, OutDtype::float32, 1 << 30, with_e5m2});
     return made;
   }();
   return all;
@@ -219,6 +227,10 @@ void test_rounded() {
   }
   compare_all<bf16>(Product(random, 5, 9, 32), OutDtype::bfloat16, "f32");
   compare_all<float>(Product(random, 2, 3, 32), OutDtype::float32, "f32");
+  const Product x(random, 6, 8, 48);
+  GroupedMmArgs args = x.args(OutDtype::bfloat16, nullptr);
+  args.all.b_type = Operand::e5m2;
+  compare<bf16>(x, args, "e5m2");
 }
 
 /// More results than are kept at a time: 2^24 / 2^17 columns are less than the 128 rows of a tile.
@@ -271,7 +283,7 @@ void test_refusals() {
   refuse("block scales", [](GroupedMmArgs& args) { args.all.scales = Scales::blocks; });
   refuse("order of blocks", [](GroupedMmArgs& args) { args.all.epilogue = Epilogue::triton; });
   refuse("strided scales", [](GroupedMmArgs& args) { args.all.a_scale.stride = 2; });
-  refuse("E5M2", [](GroupedMmArgs& args) { args.all.b_type = Operand::e5m2; });
+  refuse("types of no kernel", [](GroupedMmArgs& args) { args.all.a_type = Operand::e5m2; });
   refuse("k", [](GroupedMmArgs& args) { args.all.k = 24; });
   refuse("no k", [](GroupedMmArgs& args) { args.all.k = 0; });
   refuse("large m", [](GroupedMmArgs& args) { args.all.m = std::int64_t{1} << 31; });
