@@ -19,7 +19,6 @@ namespace {
 constexpr std::int64_t kKeys = 64;             // keys worked on at once
 constexpr std::int64_t kTaskRows = 64;         // query rows of a task ...
 constexpr std::int64_t kTaskScores = 1 << 20;  // ... unless they have more scores than this
-constexpr float kNegligible = -600;            // weights below 2^-600 of the largest leave the float64 sums
 
 /// The storage of a thread.
 struct Scratch {
@@ -106,8 +105,7 @@ void Task::run() {
   for (std::int64_t row = 0; row < rows_; ++row) finish_row(row);
 }
 
-/// Queries in float64, and what a row contributes to the error of its dots: any order of additions loses at most
-/// d * 2^-53 |q| |k|, and the interval is twice that.
+/// Queries in float64, and what a row contributes to the error of its dots.
 void Task::decode_queries() {
   const std::int64_t d = args_.head_dim;
   std::fill_n(q_, round_up(rows_, kTileRows) * depth_, 0.0);
@@ -116,7 +114,7 @@ void Task::decode_queries() {
     kernels().decode_bf16(args_.q + row_offset(row), d, q);
     double squares = 0;
     for (std::int64_t i = 0; i < d; ++i) squares += q[i] * q[i];
-    row_error_[row] = std::sqrt(squares * static_cast<double>(d)) * static_cast<double>(d) * (0x1p-52 * (1 + 0x1p-20));
+    row_error_[row] = attention_row_error(squares, d);
   }
 }
 
@@ -205,8 +203,8 @@ void Task::decode_weights(std::int64_t from, std::int64_t count) {
     const std::uint8_t* significand = significands(row) + from;
     double* weights = weights_ + row * kKeys;
     for (std::int64_t j = 0; j < seen; ++j) {
-      const float relative = std::max(exponent[j] - largest, kNegligible);
-      const std::int64_t field = relative > kNegligible ? 1023 + static_cast<std::int32_t>(relative) : 0;
+      const float relative = std::max(exponent[j] - largest, kAttentionNegligible);
+      const std::int64_t field = relative > kAttentionNegligible ? 1023 + static_cast<std::int32_t>(relative) : 0;
       weights[j] = bit_cast<double>(field << 52) * significand[j];
     }
     std::fill(weights + seen, weights + count, 0.0);

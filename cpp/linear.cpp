@@ -18,8 +18,6 @@ namespace {
 
 constexpr std::int64_t kWorkPerTask = 1 << 15;  // multiply-adds
 
-double power_of_two(int exponent) { return bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52); }
-
 /// The exponent of the lowest set bit of x, far above all others for a zero.
 std::int32_t lowest_exponent(bf16 x) {
   const std::int32_t field = (x.bits >> 7) & 0xFF;
@@ -67,23 +65,9 @@ struct Problem {
 };
 
 void finish(const Problem& p, std::int64_t i, std::int64_t j, double dot) {
-  const RowFacts &x = p.x_facts[i], &w = p.w_facts[j];
   const float* bias = p.bias == nullptr ? nullptr : p.bias + j;
-  bf16& out = p.out[i * p.n + j];
-  if (x.finite && w.finite && (bias == nullptr || std::fabs(*bias) < INFINITY)) {
-    const double product = x.norm * w.norm;
-    if (product < power_of_two(x.low_exponent) * power_of_two(w.low_exponent) * 0x1p53) {
-      out = linear_from_exact(dot, bias);
-      return;
-    }
-    const double error = product * (static_cast<double>(p.k) * 0x1p-52);
-    const Certified result = linear_from_interval(dot, error, bias);
-    if (result.proven) {
-      out = result.value;
-      return;
-    }
-  }
-  out = linear_element(p.x + i * p.k, p.w + j * p.k, p.k, bias);
+  const Certified result = linear_certified(dot, p.x_facts[i], p.w_facts[j], p.k, bias);
+  p.out[i * p.n + j] = result.proven ? result.value : linear_element(p.x + i * p.k, p.w + j * p.k, p.k, bias);
 }
 
 /// One row of x: weights are widened in registers, each used once.

@@ -142,6 +142,22 @@ FP8REF_HD CertifiedWeight attention_weight_within(double dot, double error, floa
   return {weight, low == high || weight == attention_weight(mul32(c, high))};
 }
 
+/// What a row of queries contributes to the error of its float64 dots, from the sum of its squares in any order; the
+/// other factor is the largest |k_i|, as |k| <= sqrt(d) max |k_i|. Any order of additions loses at most d * 2^-53 |q|
+/// |k|, and the interval is twice that. [ATTN-CERTIFY]
+FP8REF_HD double attention_row_error(double squares, std::int64_t d) {
+  return sqrt64(squares * static_cast<double>(d)) * static_cast<double>(d) * (0x1p-52 * (1 + 0x1p-20));
+}
+
+/// A weight relative to 2^largest in float64, exactly; 0 for what is no term, and below 2^-600, which the error of the
+/// quotient pays for. [ATTN-CERTIFY]
+inline constexpr float kAttentionNegligible = -600;
+FP8REF_HD double attention_relative(float exponent, std::int32_t significand, float largest) {
+  const float relative = sub32(exponent, largest);
+  if (!(relative > kAttentionNegligible) || significand == 0) return 0;
+  return bit_cast<double>(static_cast<std::uint64_t>(1023 + static_cast<std::int32_t>(relative)) << 52) * significand;
+}
+
 // ---- the quotient ---------------------------------------------------------------------------------------------------
 
 /// One output: the weights of `count` visible keys and one column of v.
@@ -168,25 +184,45 @@ FP8REF_HD Bf16Parts midpoint_above(int ordinal) {
   return {inner.negative, 2 * inner.magnitude + 1, inner.exponent - 1};
 }
 
+/// Who works out one output: threads of which each takes every step-th term, and gets the sum or the maximum of what
+/// all have. On the CPU it is one.
+struct OneThread {
+  FP8REF_HD std::int64_t first() const { return 0; }
+  FP8REF_HD std::int64_t step() const { return 1; }
+  template <class T>
+  FP8REF_HD T sum(const T& x) const {
+    return x;
+  }
+  template <class T>
+  FP8REF_HD T largest(T x) const {
+    return x;
+  }
+};
+
 /// The sign of sum w_j (v_j - tau), exactly: with D = sum w_j > 0 it is the sign of N / D - tau. Terms are taken by
 /// descending exponent, as integers in units of 2^-134 times the power of two in hand. A level's sum, and the sum of
 /// all that is below it, is less than 2^(8 + 263 + 40): an integer that the next shift takes past 2^311 has its sign
 /// for good, so gaps between exponents may be of any size. All terms are finite. [ATTN-EXACT]
-FP8REF_HD int attention_sign(const AttentionColumn& column, const Bf16Parts& tau) {
+FP8REF_TEAM
+template <class Team>
+FP8REF_HD int attention_sign(const AttentionColumn& column, const Bf16Parts& tau, const Team& team) {
   constexpr int kUnit = -134, kDecided = 312;
   Wide<6> sum;
   float level = INFINITY;
   for (;;) {
+    Wide<6> terms;
     float next = -INFINITY;  // the largest exponent below this level
-    for (std::int64_t j = 0; j < column.count; ++j) {
+    for (std::int64_t j = team.first(); j < column.count; j += team.step()) {
       const float exponent = column.exponent[j];
       if (exponent < level) next = exponent > next ? exponent : next;
       if (exponent != level) continue;
       const std::uint32_t w = column.significand[j];
       const Bf16Parts v = parts(column.value(j));
-      sum.add_shifted(w * v.magnitude, v.exponent - kUnit, v.negative);
-      sum.add_shifted(w * tau.magnitude, tau.exponent - kUnit, !tau.negative);
+      terms.add_shifted(w * v.magnitude, v.exponent - kUnit, v.negative);
+      terms.add_shifted(w * tau.magnitude, tau.exponent - kUnit, !tau.negative);
     }
+    sum.add(team.sum(terms));
+    next = team.largest(next);
     if (next == -INFINITY) return sum.sign();
     const int sign = sum.sign();
     if (sign != 0) {
@@ -201,10 +237,12 @@ FP8REF_HD int attention_sign(const AttentionColumn& column, const Bf16Parts& tau
 }
 
 /// RNbf(N / D), known to lie between two ordinals. A zero N gives +0; an underflow keeps its sign.
-FP8REF_HD bf16 attention_between(const AttentionColumn& column, int low, int high) {
+FP8REF_TEAM
+template <class Team = OneThread>
+FP8REF_HD bf16 attention_between(const AttentionColumn& column, int low, int high, const Team& team = {}) {
   while (low < high) {
     const int below = low + (high - low) / 2;
-    const int sign = attention_sign(column, midpoint_above(below));
+    const int sign = attention_sign(column, midpoint_above(below), team);
     const bool up_at_tie = below == -1 || (bf16_of(below).bits & 1) != 0;
     if (sign > 0 || (sign == 0 && up_at_tie)) {
       low = below + 1;
@@ -218,21 +256,26 @@ FP8REF_HD bf16 attention_between(const AttentionColumn& column, int low, int hig
 /// One output from weights of which none makes the row NaN: of no term +0; NaN and infinities among the v of terms
 /// follow the IEEE sum; else the correctly rounded average, which lies between the least and the largest v.
 /// [ATTN-OUTPUT]
-FP8REF_HD bf16 attention_output(const AttentionColumn& column) {
-  bool infinite[2] = {false, false};  // +Inf, -Inf
+FP8REF_TEAM
+template <class Team = OneThread>
+FP8REF_HD bf16 attention_output(const AttentionColumn& column, const Team& team = {}) {
+  int nan = 0, infinite[2] = {0, 0};  // +Inf, -Inf
   int low = 0x8000, high = -0x8000;
-  for (std::int64_t j = 0; j < column.count; ++j) {
+  for (std::int64_t j = team.first(); j < column.count; j += team.step()) {
     const bf16 v = column.value(j);
     if (column.significand[j] == 0) continue;
-    if (is_nan(v)) return bf16{kNanBf16};
-    if (is_inf(v)) infinite[v.bits >> 15] = true;
+    if (is_nan(v)) nan = 1;
+    if (is_inf(v)) infinite[v.bits >> 15] = 1;
     low = ordinal(v) < low ? ordinal(v) : low;
     high = ordinal(v) > high ? ordinal(v) : high;
   }
-  if (infinite[0] && infinite[1]) return bf16{kNanBf16};
-  if (infinite[0] || infinite[1]) return bf16_of(infinite[0] ? high : low);
+  const int plus = team.largest(infinite[0]), minus = team.largest(infinite[1]);
+  low = -team.largest(-low);
+  high = team.largest(high);
+  if (team.largest(nan) != 0 || (plus != 0 && minus != 0)) return bf16{kNanBf16};
+  if (plus != 0 || minus != 0) return bf16_of(plus != 0 ? high : low);
   if (low > high) return bf16{0};
-  return attention_between(column, low, high < 0 ? 0 : high);  // a sum of zeros is +0
+  return attention_between(column, low, high < 0 ? 0 : high, team);  // a sum of zeros is +0
 }
 
 /// The output from float64 sums N and D of `count` terms in any order, if they prove it; `largest` bounds |v|.

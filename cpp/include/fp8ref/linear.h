@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "fp8ref/args.h"
 #include "fp8ref/mma.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/round.h"
@@ -12,31 +13,58 @@
 
 namespace fp8ref {
 
-/// RN32 of the exact dot, plus the bias where there is one, fused. NaN, Inf * 0 and infinities of both signs give NaN,
-/// an infinity else gives Inf; the exact sum itself has no overflow, and an exact zero is +0. [LINEAR-SPECIAL]
-FP8REF_HD float linear_rn32(const bf16* x, const bf16* w, std::int64_t k, const float* bias) {
-  const float nan = bit_cast<float>(kNan32);
-  ExactSum sum;
-  bool infinite[2] = {false, false};  // +Inf, -Inf
-  for (std::int64_t i = 0; i < k; ++i) {
-    if (is_finite(x[i]) && is_finite(w[i])) {
-      sum.add_product(x[i], w[i]);
-      continue;
-    }
-    if (is_nan(x[i]) || is_nan(w[i]) || is_zero(x[i]) || is_zero(w[i])) return nan;
-    infinite[(x[i].bits ^ w[i].bits) >> 15] = true;
-  }
-  if (bias != nullptr) {
-    if (is_nan(*bias)) return nan;
-    if (is_inf(*bias)) {
-      infinite[*bias < 0] = true;
+/// The exact sum of products of bf16 numbers and of biases, in any order and in parts that are added: NaN, Inf * 0 and
+/// infinities of both signs give NaN, an infinity else gives Inf; the exact sum itself has no overflow, and an exact
+/// zero is +0. [LINEAR-SPECIAL]
+class ExactDot {
+ public:
+  FP8REF_HD void add_product(bf16 x, bf16 w) {
+    if (is_finite(x) && is_finite(w)) {
+      sum_.add_product(x, w);
+    } else if (is_nan(x) || is_nan(w) || is_zero(x) || is_zero(w)) {
+      special_ |= kNan;
     } else {
-      sum.add(*bias);
+      special_ |= (x.bits ^ w.bits) >> 15 ? kMinusInf : kPlusInf;
     }
   }
-  if (infinite[0] && infinite[1]) return nan;
-  if (infinite[0] || infinite[1]) return bit_cast<float>(infinite[1] ? 0xFF800000 : 0x7F800000);
-  return sum.rn32();
+
+  FP8REF_HD void add(float bias) {
+    if (is_nan(bias)) {
+      special_ |= kNan;
+    } else if (is_inf(bias)) {
+      special_ |= bias < 0 ? kMinusInf : kPlusInf;
+    } else {
+      sum_.add(bias);
+    }
+  }
+
+  FP8REF_HD void add(const ExactDot& other) {
+    sum_.add(other.sum_);
+    special_ |= other.special_;
+  }
+
+  /// Whatever is still to be added, the result is NaN.
+  FP8REF_HD bool nan() const { return (special_ & kNan) != 0 || special_ == (kPlusInf | kMinusInf); }
+
+  FP8REF_HD float rn32() const {
+    if (nan()) return bit_cast<float>(kNan32);
+    if (special_ != 0) return bit_cast<float>(special_ == kMinusInf ? 0xFF800000 : 0x7F800000);
+    return sum_.rn32();
+  }
+
+ private:
+  static constexpr std::uint64_t kPlusInf = 1, kMinusInf = 2, kNan = 4;
+
+  ExactSum sum_;
+  std::uint64_t special_ = 0;
+};
+
+/// RN32 of the exact dot, plus the bias where there is one, fused.
+FP8REF_HD float linear_rn32(const bf16* x, const bf16* w, std::int64_t k, const float* bias) {
+  ExactDot dot;
+  for (std::int64_t i = 0; i < k && !dot.nan(); ++i) dot.add_product(x[i], w[i]);
+  if (bias != nullptr) dot.add(*bias);
+  return dot.rn32();
 }
 
 /// One output, exactly.
@@ -75,6 +103,17 @@ FP8REF_HD Certified linear_from_interval(double dot, double error, const float* 
   const bf16 low = rnbf(rn32(sub64(centre, reach)));
   const bf16 high = rnbf(rn32(add64(centre, reach)));
   return {low, low.bits == high.bits};
+}
+
+/// The output for a float64 dot of two rows, added in any order, with FMA or without, if that proves it: an exactness
+/// test, then the interval [LINEAR-CERTIFY].
+FP8REF_HD Certified linear_certified(double dot, const RowFacts& x, const RowFacts& w, std::int64_t k,
+                                     const float* bias) {
+  if (!x.finite || !w.finite || (bias != nullptr && (is_nan(*bias) || is_inf(*bias)))) return {bf16{0}, false};
+  const double product = mul64(x.norm, w.norm);
+  const auto power = [](int exponent) { return bit_cast<double>(static_cast<std::uint64_t>(exponent + 1023) << 52); };
+  if (product < power(x.low_exponent) * power(w.low_exponent) * 0x1p53) return {linear_from_exact(dot, bias), true};
+  return linear_from_interval(dot, mul64(product, static_cast<double>(k) * 0x1p-52), bias);
 }
 
 }  // namespace fp8ref

@@ -7,8 +7,11 @@
 
 #if defined(__CUDACC__)
 #define FP8REF_HD __host__ __device__ inline
+/// Before a template whose argument may have functions of the device only.
+#define FP8REF_TEAM _Pragma("nv_exec_check_disable")
 #else
 #define FP8REF_HD inline
+#define FP8REF_TEAM
 #endif
 
 namespace fp8ref {

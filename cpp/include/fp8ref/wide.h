@@ -174,6 +174,8 @@ class ExactSum {
     if (magnitude != 0) sum_.add_shifted(magnitude, (field == 0 ? 1 : field) - 150 - kExponent, (u >> 31) != 0);
   }
 
+  FP8REF_HD void add(const ExactSum& other) { sum_.add(other.sum_); }
+
   FP8REF_HD bool zero() const { return sum_.zero(); }
 
   /// RN32 of the sum; an exact zero is +0.
