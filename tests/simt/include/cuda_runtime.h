@@ -10,7 +10,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
+#define __noinline__  // the C++ headers write it too, as an attribute
 #define __grid_constant__
 #define __constant__ static const
 #define __launch_bounds__(...)
