@@ -29,7 +29,8 @@ if(TARGET fp8ref_cuda)
   file(GLOB FP8REF_BIND_CUDA_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/bind/cuda/*.cpp")
   foreach(source IN LISTS FP8REF_BIND_CUDA_SOURCES)  # an operation is bound where it has kernels
     get_filename_component(stem "${source}" NAME_WE)
-    if(NOT stem STREQUAL "module" AND NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/cuda/${stem}.cu")
+    string(REPLACE "grouped_mm" "scaled_mm" kernels "${stem}")  # they share theirs
+    if(NOT stem STREQUAL "module" AND NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/cpp/cuda/${kernels}.cu")
       list(REMOVE_ITEM FP8REF_BIND_CUDA_SOURCES "${source}")
     endif()
   endforeach()

@@ -22,7 +22,12 @@ class Memory {
       : stream_(stream_at(stream)),
         device_(cuda::current_device()),
         data_(cuda::allocate(op.c_str(), bytes, stream_)) {}
-  ~Memory() { cuda::release(data_, stream_); }
+  ~Memory() {  // stream 0 is another one on each device
+    const int device = cuda::current_device();
+    if (device != device_) cuda::use_device(device_);
+    cuda::release(data_, stream_);
+    if (device != device_) cuda::use_device(device);
+  }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 

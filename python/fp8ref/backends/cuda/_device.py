@@ -29,3 +29,8 @@ def info() -> Device:
         DeviceError: there is no driver or no device; the message says which.
     """
     return Device(**_cuda.device_info())
+
+
+def is_emulated() -> bool:
+    """Whether the device is the SIMT emulator, whose memory is the host's."""
+    return info().name == EMULATOR
