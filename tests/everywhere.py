@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a function of the cpu backend in every way that must not change a bit, and comparing it with golden."""
+"""Running a function of the cpu backend in every way that must not change a bit, and of cuda, against golden."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib
 import itertools
+import math
+import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
+
+import numpy as np
 
 from bits import assert_same_bits
 from fp8ref import _ext
-from fp8ref.backends import BACKENDS
-from fp8ref.errors import OpError
+from fp8ref.backends import BACKENDS, backend
+from fp8ref.errors import BackendError, OpError
 from fp8ref.table import ops
 
 HAS_MXCSR = sys.platform == "linux" and platform.machine() == "x86_64"
 
 
-def implementation(backend: str, function: str) -> Callable[..., Any]:
+def implementation(name: str, function: str) -> Callable[..., Any]:
     """A backend's function, by the module of its own stem only."""
     stem = next(op.stem for op in ops() if function in op.functions)
-    return getattr(importlib.import_module(f"{BACKENDS[backend]}.{stem}"), function)
+    return getattr(importlib.import_module(f"{BACKENDS[name]}.{stem}"), function)
 
 
 def _instruction_sets() -> tuple[str, ...]:
@@ -41,6 +45,24 @@ def _instruction_sets() -> tuple[str, ...]:
 
 
 INSTRUCTION_SETS = _instruction_sets()
+
+
+def _cuda_functions() -> tuple[str, ...]:
+    """The functions to run on CUDA too: those of the table, where the backend is built and has a device."""
+    if os.environ.get("FP8REF_TEST_CUDA") == "off":
+        return ()
+    try:
+        backend("cuda")
+    except BackendError:
+        return ()
+    return tuple(function for op in ops() if "cuda" in op.backends for function in op.functions)
+
+
+CUDA_FUNCTIONS = _cuda_functions()
+
+
+EMULATED = bool(CUDA_FUNCTIONS) and importlib.import_module("fp8ref.backends.cuda._device").is_emulated()
+EMULATED_WORK = 20_000  # what the SIMT emulator does in some tenths of a second
 
 
 @contextmanager
@@ -85,8 +107,25 @@ def _own(named: dict[str, Any]) -> dict[str, Any]:
     return {name: value.copy() if name == "out" and value is not None else value for name, value in named.items()}
 
 
+def _work(arguments: Iterable[Any]) -> int:
+    """About how many steps a call takes: elements, or for two matrices of one depth, products."""
+    shapes = [x.shape for x in arguments if isinstance(x, np.ndarray)]
+    elements = sum(math.prod(shape) for shape in shapes)
+    if len(shapes) > 1 and min(len(shapes[0]), len(shapes[1])) >= 2 and shapes[0][-1] == shapes[1][-1]:
+        return elements + math.prod(shapes[0][:-1]) * math.prod(shapes[1])
+    return elements
+
+
+def _runs_on_cuda(function: str, values: Iterable[Any]) -> bool:
+    """Every call on a device; on the emulator the small ones, unless all are asked for."""
+    if function not in CUDA_FUNCTIONS:
+        return False
+    return not EMULATED or os.environ.get("FP8REF_TEST_CUDA") == "all" or _work(values) <= EMULATED_WORK
+
+
 def assert_everywhere(function: str, *arguments: Any, **named: Any) -> None:
-    """cpu gives golden's bits with every instruction set, with 1 and 2 threads, and in a hostile environment."""
+    """cpu gives golden's bits with every instruction set, with 1 and 2 threads, and in a hostile environment; and cuda
+    does where there is a device."""
     expected = implementation("golden", function)(*arguments, **_own(named))
     compiled = implementation("cpu", function)
     for isa, threads in itertools.product(INSTRUCTION_SETS, (1, 2)):
@@ -97,3 +136,7 @@ def assert_everywhere(function: str, *arguments: Any, **named: Any) -> None:
             with hostile_environment():
                 actual = compiled(*arguments, **_own(named))
             assert_same_bits(actual, expected, f"{function}, hostile environment")
+    if _runs_on_cuda(function, [*arguments, *named.values()]):
+        with hostile_environment() if HAS_MXCSR else nullcontext():
+            actual = implementation("cuda", function)(*arguments, **_own(named))
+        assert_same_bits(actual, expected, f"{function}, cuda, hostile environment")

@@ -27,6 +27,8 @@ SLICES = (
     "tests/golden/test_{stem}.py",
     "tests/backends/test_{stem}.py",
 )
+CUDA_SLICES = ("cpp/cuda/{kernels}.cu", "cpp/bind/cuda/{stem}.cpp", "python/fp8ref/backends/cuda/{stem}.py")
+SHARED_KERNELS = {"grouped_mm": "scaled_mm"}
 
 
 def _functions(path: Path) -> set[str]:
@@ -37,6 +39,13 @@ def _functions(path: Path) -> set[str]:
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_op_has_the_slice(stem: str, pattern: str) -> None:
     path = ROOT / pattern.format(stem=stem)
+    assert path.is_file(), f"{name(path)} is missing"
+
+
+@pytest.mark.parametrize("pattern", CUDA_SLICES)
+@pytest.mark.parametrize("stem", [op.stem for op in OPS if "cuda" in op.backends])
+def test_every_op_on_cuda_has_the_slice(stem: str, pattern: str) -> None:
+    path = ROOT / pattern.format(stem=stem, kernels=SHARED_KERNELS.get(stem, stem))
     assert path.is_file(), f"{name(path)} is missing"
 
 
@@ -59,6 +68,11 @@ def test_public_functions_are_where_the_table_says(op: Op) -> None:
 def test_no_module_is_unknown_to_the_table(folder: str) -> None:
     found = {path.stem for path in (PACKAGE / folder).glob("*.py") if not path.stem.startswith("_")}
     assert found == set(STEMS)
+
+
+def test_no_cuda_module_is_unknown_to_the_table() -> None:
+    found = {path.stem for path in (PACKAGE / "backends/cuda").glob("*.py") if not path.stem.startswith("_")}
+    assert found <= set(STEMS)
 
 
 @pytest.mark.parametrize("op", OPS, ids=STEMS)

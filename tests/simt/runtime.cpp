@@ -36,6 +36,10 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t size, cudaStream_t)
   if (size != 0) std::memset(to, value, size);
   return cudaSuccess;
 }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
+  *attributes = {cudaMemoryTypeDevice, 0};  // memory of the host is the device's
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = *total = std::size_t{1} << 33;
   return cudaSuccess;

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..errors import BackendError
+from ..errors import BackendError, DeviceError
 from ..table import ops
 
-BACKENDS = {"golden": "fp8ref.golden", "cpu": "fp8ref.backends.cpu"}
+BACKENDS = {"golden": "fp8ref.golden", "cpu": "fp8ref.backends.cpu", "cuda": "fp8ref.backends.cuda"}
+HOW = {"cpu": "pip install fp8ref builds it", "cuda": "a build with FP8REF_CUDA=ON has it"}
 
 
 class Backend:
@@ -42,10 +43,10 @@ class Backend:
 
 @functools.cache
 def backend(name: str) -> Backend:
-    """The backend of that name: ``golden`` (numpy, the specification) or ``cpu`` (C++).
+    """The backend of that name: ``golden`` (numpy, the specification), ``cpu`` (C++) or ``cuda``.
 
     Raises:
-        BackendError: the name is unknown, or the compiled extension is not installed.
+        BackendError: the name is unknown, or the compiled extension, the driver or the device is missing.
 
     Example:
         >>> import fp8ref
@@ -55,6 +56,10 @@ def backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}; known: {', '.join(BACKENDS)}")
     try:
+        if name == "cuda":
+            importlib.import_module(f"{BACKENDS[name]}._device").info()
         return Backend(name, BACKENDS[name])
     except ImportError as error:
-        raise BackendError(f"backend {name!r} is not available: {error} (pip install fp8ref builds it)") from error
+        raise BackendError(f"backend {name!r} is not available: {error} ({HOW.get(name, '')})") from error
+    except DeviceError as error:
+        raise BackendError(f"backend {name!r} is not available: {error}") from error

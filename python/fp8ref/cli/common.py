@@ -24,6 +24,7 @@ class Backend(StrEnum):
 
     GOLDEN = "golden"
     CPU = "cpu"
+    CUDA = "cuda"
 
 
 class Accumulate(StrEnum):
@@ -46,7 +47,7 @@ class Level(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
-BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation.")]
+BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")]
 AccumulateOption = Annotated[
     Accumulate, typer.Option(help="Accumulator of FP8 products: exact, or the bits of a tensor core.")
 ]

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled CUDA extension (cpp/bind/cuda). Only ``backends/cuda`` calls it, with what its checks let through."""
+
+from typing import Any
+
+class Memory:
+    def __init__(self, op: str, bytes: int, stream: int) -> None: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def device(self) -> int: ...
+
+def __getattr__(name: str) -> Any: ...
