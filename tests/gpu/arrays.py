@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +16,7 @@ CODES = np.dtype(ml_dtypes.float8_e4m3fn)
 DEVICE = "cuda"  # what torch calls the GPU; a test without one puts "cpu" here
 
 
+@functools.lru_cache(maxsize=4)
 def bf16(seed: int, *shape: int, size: float = 1.0) -> Array:
     """Normal numbers, rounded to bfloat16 by their bits."""
     rng = np.random.default_rng(seed)
@@ -22,6 +24,7 @@ def bf16(seed: int, *shape: int, size: float = 1.0) -> Array:
     return ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
+@functools.lru_cache(maxsize=4)
 def codes(seed: int, *shape: int) -> Array:
     """E4M3 codes as a quantizer makes them of normal numbers whose largest is 448: the high exponents are frequent."""
     rng = np.random.default_rng(seed)
