@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -57,7 +58,16 @@ def run(part: str, items: Items, skip: int, deadline: float, write: Callable[[di
                 return LOST
             write({"kind": kind, "row": row})
         write({"end": name})
+        _release()
     return 0
+
+
+def _release() -> None:
+    """Give back the device memory of an item: others allocate beside torch."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def main() -> int:
@@ -73,8 +83,8 @@ def main() -> int:
 
     module = importlib.import_module(f"gpu.part_{part}")
     items = module.items(Settings(**start["settings"]))
-    for fact in getattr(module, "facts", dict)().items():
-        write({"fact": dict([fact])})
+    if hasattr(module, "facts"):
+        write({"fact": module.facts()})
     return run(part, items, start["skip"], deadline, write)
 
 
