@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def load(settings: Settings, accumulate: str) -> Any:
     """The model on the device."""
     import fp8ref
 
-    return fp8ref.load(model.folder(Path(settings.work), LAYERS[settings.level]), backend="cuda", accumulate=accumulate)
+    return fp8ref.load(model.folder(settings, LAYERS[settings.level]), backend="cuda", accumulate=accumulate)
 
 
 def _decode(settings: Settings, accumulate: str) -> Rows:

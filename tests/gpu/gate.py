@@ -12,26 +12,33 @@ code 0: nothing differed (or there is no CUDA device: then one line says so); 1:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import selectors
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "python")]
+HERE = Path(__file__).resolve().parent
+# The tests' folder in the place of this one, whose modules are called gpu.<name>.
+sys.path[:] = [str(HERE.parent), *(path for path in sys.path if Path(path or ".").resolve() != HERE)]
 
 from gpu import device, gate_record  # noqa: E402
 
 # The parts in their order, the most telling first, and the seconds that each may take; the build runs meanwhile.
 PARTS = {"probes": 100, "build": 240, "conformance": 110, "torch": 50, "forward": 70, "bench": 150}
-SILENCE = 60.0  # an item that says nothing for so long hangs
+SILENCE = 90.0  # an item that says nothing for so long hangs
 AT_LEAST = 10.0
+ROOM = 20e9  # bytes that the checkpoints of a whole run take, and more
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Settings:
     wheels: str
     level: str  # quick or whole
     architecture: str
+    scratch: str = ""  # for checkpoints of gigabytes, removed at the end; else in work
 
     def environment(self) -> dict[str, str]:
         """The environment of everything that the gate starts: sources, and the packages of the wheels."""
@@ -52,6 +60,12 @@ class Settings:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def end_all(process: subprocess.Popen[bytes]) -> None:
+    """A process that leads a session of its own, and whatever it started: compilers, the probes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Part:
@@ -72,28 +86,16 @@ class Part:
         command = [sys.executable, str(Path(__file__).with_name("worker.py")), self.name]
         started = {"settings": vars(self.settings), "skip": self.done, "deadline": deadline - time.monotonic()}
         process = subprocess.Popen(
-            [*command, json.dumps(started)], stdout=subprocess.PIPE, env=self.settings.environment(), cwd=ROOT
+            [*command, json.dumps(started)],
+            stdout=subprocess.PIPE,
+            env=self.settings.environment(),
+            cwd=ROOT,
+            start_new_session=True,
         )
-        assert process.stdout is not None
-        watch = selectors.DefaultSelector()
-        watch.register(process.stdout, selectors.EVENT_READ)
-        heard, pending, why = time.monotonic(), b"", ""
-        while not why:
-            now = time.monotonic()
-            if now > deadline:
-                why = "cut: out of time"
-            elif now - heard > SILENCE:
-                why = "nothing heard for too long"
-            elif watch.select(timeout=0.2):
-                data = os.read(process.stdout.fileno(), 1 << 16)
-                if not data:
-                    break
-                heard = now
-                *lines, pending = (pending + data).split(b"\n")
-                for line in lines:
-                    self._take(record, line)
-        if why:
-            process.kill()
+        try:
+            why = self._listen(process, record, deadline)
+        finally:
+            end_all(process)
         code = process.wait()
         if code == 0 and not why:
             return "complete"
@@ -102,6 +104,29 @@ class Part:
         self.done += 1
         restart = bool(self.item) and not why.startswith("cut")
         return "restart" if restart else f"{error}, at {self.item or 'its start'}"
+
+    def _listen(self, process: subprocess.Popen[bytes], record: gate_record.Record, deadline: float) -> str:
+        """Take what the process says until it ends, or say why it must not go on."""
+        assert process.stdout is not None
+        watch = selectors.DefaultSelector()
+        watch.register(process.stdout, selectors.EVENT_READ)
+        heard, pending = time.monotonic(), b""
+        while True:
+            now = time.monotonic()
+            if now > deadline:
+                return "cut: out of time"
+            if now - heard > SILENCE:
+                return "nothing heard for too long"
+            if not watch.select(timeout=0.2):
+                continue
+            data = os.read(process.stdout.fileno(), 1 << 16)
+            if not data:
+                process.wait()
+                return ""
+            heard = now
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self._take(record, line)
 
     def _take(self, record: gate_record.Record, line: bytes) -> None:
         message: dict[str, Any] = json.loads(line)
@@ -135,36 +160,45 @@ def run_parts(parts: list[str], settings: Settings, record: gate_record.Record, 
     build: subprocess.Popen[bytes] | None = None
     if "build" in parts:
         command = [sys.executable, str(Path(__file__).with_name("build.py")), json.dumps(vars(settings))]
-        build = subprocess.Popen(command, env=settings.environment(), cwd=ROOT)
-    order = [name for name in PARTS if name in parts]
-    for place, name in enumerate(order):
-        start = time.monotonic()
-        later = sum(PARTS[other] for other in order[place + 1 :])
-        budget = max(AT_LEAST, min(PARTS[name], end - start - later / 2))
-        if end - start < AT_LEAST:
-            record.finish(name, "not started: out of time", 0)
-            continue
-        _say(f"--- {name}, at most {budget:.0f} s")
-        if name == "build":
-            assert build is not None
-            state = _wait(build, budget, record)
-        else:
-            state = Part(name, settings).run(record, start + budget)
-        record.finish(name, state, time.monotonic() - start)
-        _say(f"    {name}: {state} after {time.monotonic() - start:.0f} s")
+        build = subprocess.Popen(command, env=settings.environment(), cwd=ROOT, start_new_session=True)
+    try:
+        for place, name in enumerate(order := [name for name in PARTS if name in parts]):
+            start = time.monotonic()
+            if end - start < AT_LEAST:
+                record.finish(name, "not started: out of time", 0)
+                continue
+            later = sum(PARTS[other] for other in order[place + 1 :])
+            budget = max(AT_LEAST, min(PARTS[name], end - start - later / 2))
+            _say(f"--- {name}, at most {budget:.0f} s")
+            if name == "build":
+                assert build is not None
+                state = _wait(build, budget, record)
+            else:
+                state = Part(name, settings).run(record, start + budget)
+            record.finish(name, state, time.monotonic() - start)
+            _say(f"    {name}: {state} after {time.monotonic() - start:.0f} s")
+    finally:
+        if build is not None:
+            end_all(build)
 
 
 def _wait(build: subprocess.Popen[bytes], seconds: float, record: gate_record.Record) -> str:
     try:
         code = build.wait(seconds)
     except subprocess.TimeoutExpired:
-        build.kill()
+        end_all(build)
         code = -1
     if code == 0:
         return "complete"
     error = "cut: out of time" if code == -1 else f"the build ended with code {code}"
     record.add(*failed("build", "build", error))
     return error
+
+
+def _roomy() -> str | None:
+    """A folder in memory where there is one with room, else where temporary files go."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM else None
 
 
 def _arguments() -> argparse.Namespace:
@@ -198,11 +232,12 @@ def main() -> int:
     record.write()
     level = "quick" if arguments.quick else "whole"
     wheels = str(Path(arguments.wheels).resolve()) if arguments.wheels else ""
-    settings = Settings(str(Path(arguments.work).resolve()), wheels, level, found.architecture)
-    try:
-        run_parts(arguments.parts, settings, record, arguments.minutes * 60)
-    finally:
-        record.write()
+    with tempfile.TemporaryDirectory(prefix="fp8ref-gate-", dir=_roomy()) as scratch:
+        settings = Settings(str(Path(arguments.work).resolve()), wheels, level, found.architecture, scratch)
+        try:
+            run_parts(arguments.parts, settings, record, arguments.minutes * 60)
+        finally:  # also where a person stops it
+            record.write()
     problems = gate_record.failures(record.document)
     for line in problems:
         _say(line)

@@ -7,11 +7,14 @@ All layers have the same weights: what is measured and compared does not depend 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpu import arrays
+
+if TYPE_CHECKING:
+    from gpu.gate import Settings
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -31,8 +34,6 @@ CONFIG: dict[str, Any] = {
     "eos_token_id": 128001,
 }
 ROPE = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-
-MEMORY = Path("/dev/shm")  # files in memory, on Linux
 
 
 def config(layers: int, **changes: Any) -> dict[str, Any]:
@@ -57,18 +58,25 @@ def tensors(of: dict[str, Any]) -> dict[str, Any]:
         layer[f"{name}.weight_scale"] = scale.astype(np.float32).astype(arrays.BFLOAT16)
     ones = np.random.default_rng(9).uniform(0.5, 1.5, hidden).astype(np.float32).astype(arrays.BFLOAT16)
     layer |= {"input_layernorm.weight": ones, "post_attention_layernorm.weight": ones}
-    found = {"model.embed_tokens.weight": arrays.bf16(10, of["vocab_size"], hidden, size=0.05)}
+    found = {"model.embed_tokens.weight": _embeddings(of["vocab_size"], hidden)}
     found["model.norm.weight"] = ones
     for i in range(of["num_hidden_layers"]):
         found |= {f"model.layers.{i}.{name}": tensor for name, tensor in layer.items()}
     return found
 
 
-def folder(work: Path, layers: int) -> Path:
-    """The checkpoint, written once; in memory where the system has a folder for that."""
+def _embeddings(rows: int, columns: int) -> Any:
+    """Blocks of random rows, each block shifted by a column more than the one before: no two rows are equal."""
+    block = arrays.bf16(10, min(rows, 4096), columns, size=0.05)
+    blocks = [np.roll(block, i, axis=1) for i in range(-(-rows // len(block)))]
+    return np.concatenate(blocks)[:rows]
+
+
+def folder(settings: Settings, layers: int) -> Path:
+    """The checkpoint, written once."""
     from fp8ref.checkpoint import write_checkpoint
 
-    path = (MEMORY if MEMORY.is_dir() else work) / f"fp8ref-gate-{layers}"
+    path = Path(settings.scratch or settings.work) / f"llama-{layers}"
     if not path.exists():
         of = config(layers)
         write_checkpoint(path, of, tensors(of))

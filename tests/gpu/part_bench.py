@@ -57,22 +57,23 @@ def _product(shape: tuple[int, int, int], accumulate: str, copies: int = 3) -> t
     return [partial(scaled_mm, a, b, a_scale, b_scale, accumulate=accumulate) for b in weights]
 
 
-def _torch_fp8(shape: tuple[int, int, int], scales: str) -> timing.Work:
+def _torch_fp8(shape: tuple[int, int, int], scales: str, copies: int = 3) -> timing.Work:
     import torch
 
     m, n, k = shape
-    a, b = timing.codes(m, k), timing.codes(n, k)
+    a, weights = timing.codes(m, k), [timing.codes(n, k) for _ in range(copies)]
     pair = (timing.ones(m, 1), timing.ones(1, n)) if scales == "row" else (timing.ones(1), timing.ones(1))
     options = {"scale_a": pair[0], "scale_b": pair[1], "out_dtype": torch.bfloat16, "use_fast_accum": True}
-    return [partial(torch._scaled_mm, a, b.t(), **options)] * 3
+    return [partial(torch._scaled_mm, a, b.t(), **options) for b in weights]
 
 
-def _matmul(shape: tuple[int, int, int], dtype: str) -> timing.Work:
+def _matmul(shape: tuple[int, int, int], dtype: str, copies: int = 3) -> timing.Work:
     import torch
 
     m, n, k = shape
-    a, b = (torch.randn(rows, k, device=arrays.DEVICE).to(getattr(torch, dtype)) for rows in (m, n))
-    return [partial(torch.mm, a, b.t())] * 3
+    kind = {"device": arrays.DEVICE, "dtype": getattr(torch, dtype)}
+    a, weights = torch.randn(m, k, **kind), [torch.randn(n, k, **kind) for _ in range(copies)]
+    return [partial(torch.mm, a, b.t()) for b in weights]
 
 
 def _hopper(shape: tuple[int, int, int]) -> Rows:

@@ -50,7 +50,7 @@ def model_vocabulary(checkpoint: Path) -> int:
 
 
 def _run(settings: Settings, accumulate: str) -> Rows:
-    yield from compare(model.folder(Path(settings.work), LAYERS), accumulate)
+    yield from compare(model.folder(settings, LAYERS), accumulate)
 
 
 def items(settings: Settings) -> Items:

@@ -84,5 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "tests")]
+    sys.path[0] = str(ROOT / "tests")  # in the place of this folder, whose modules are called gpu.<name>
     main()

@@ -12,7 +12,7 @@ from gpu import arrays
 Work = Sequence[Callable[[], Any]]  # the same call on different buffers, so that no cache helps more than in use
 
 ROUNDS = 9
-SLEEP = 3_000_000  # cycles before a measurement, in which the host queues all of its calls
+SLEEP = 2_000_000, 400_000  # cycles before a measurement, and more for each call: meanwhile the host queues them all
 SECONDS = 1.0  # at most, for the rounds of one comparison
 
 
@@ -29,7 +29,7 @@ def seconds(works: dict[str, Work], rounds: int = ROUNDS) -> dict[str, float]:
                 for call in calls:  # workspaces, plans, lazily loaded kernels
                     call()
             torch.cuda.synchronize()
-            torch.cuda._sleep(SLEEP)  # otherwise the time between launches would count
+            torch.cuda._sleep(SLEEP[0] + SLEEP[1] * len(calls))  # otherwise the time between launches would count
             start.record()
             for call in calls:
                 call()
