@@ -81,15 +81,25 @@ __device__ __forceinline__ std::uint32_t fp16_of_e4m3(std::uint32_t codes) {
   return values;
 }
 
+/// Four 8x8 matrices of 16-bit elements from shared memory, transposed: lane i names row i % 8 of matrix i / 8, and
+/// gets in register j rows 2 t and 2 t + 1 of matrix j, column g. So two of them, of 16 rows of b^T, are b of mma_bf16.
+__device__ __forceinline__ void load_transposed(std::uint32_t (&r)[4], const void* row) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
 /// 16 bytes from global to shared memory without passing registers; wait_copies(n) waits for all but the last n groups.
 __device__ __forceinline__ void copy_async(void* shared, const void* global) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
 }
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;"); }
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int most>
 __device__ __forceinline__ void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(most));
+  asm volatile("cp.async.wait_group %0;" ::"n"(most) : "memory");
 }
 
 }  // namespace fp8ref::cuda

@@ -110,6 +110,16 @@ inline std::uint32_t fp16_of_e4m3(std::uint32_t codes) {
   return low | static_cast<std::uint32_t>(to_fp16(e4m3{static_cast<std::uint8_t>(codes >> 8)}).bits) << 16;
 }
 
+inline void load_transposed(std::uint32_t (&r)[4], const void* row) {
+  const void* const* rows = simt::warp_values(row);
+  const int g = simt::lane() / 4, t = simt::lane() % 4;
+  for (int j = 0; j < 4; ++j) {
+    const auto* low = static_cast<const std::uint16_t*>(rows[8 * j + 2 * t]);
+    const auto* high = static_cast<const std::uint16_t*>(rows[8 * j + 2 * t + 1]);
+    r[j] = low[g] | static_cast<std::uint32_t>(high[g]) << 16;
+  }
+}
+
 inline void copy_async(void* shared, const void* global) { simt::copy_later(shared, global); }
 inline void commit_copies() { simt::commit_copies(); }
 template <int most>

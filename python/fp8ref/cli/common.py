@@ -50,7 +50,9 @@ class Level(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
-BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")]
+BackendOption = Annotated[
+    Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")
+]
 AccumulateOption = Annotated[
     Accumulate,
     typer.Option(help="exact, or a tensor core: of FP8 products (sm90_wgmma), or of the whole model (sm90)."),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import BACKENDS
+from ..backends import backend as functions
 from ..checkpoint.folder import Checkpoint
 from ..checkpoint.reader import LlamaReader
 from ..errors import BackendError, OpError
@@ -172,11 +174,11 @@ class Model:
 def _engine(reader: LlamaReader, backend: str, accumulate: str) -> Engine:
     if backend == "golden":
         return GoldenEngine(reader, accumulate)
-    try:
-        from ..backends.cpu.llama import Llama
-    except ImportError as error:
-        raise BackendError(f"backend 'cpu' is not available: {error} (pip install fp8ref builds it)") from error
-    return Llama.load(reader.checkpoint.path, accumulate)
+    functions(backend)  # or the error that says what is missing
+    engine: Engine = importlib.import_module(f"{BACKENDS[backend]}.llama").Llama.load(
+        reader.checkpoint.path, accumulate
+    )
+    return engine
 
 
 def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:
@@ -184,7 +186,7 @@ def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "
 
     Args:
         path: the folder; spec/checkpoint.md says what it may hold.
-        backend: ``"cpu"`` (C++) or ``"golden"`` (numpy).
+        backend: ``"cpu"`` (C++), ``"cuda"`` (its weights on the device in use) or ``"golden"`` (numpy).
         accumulate: the accumulator of FP8 matrix products, as :func:`fp8ref.scaled_mm` has it; or the mode of the whole
             model: ``"sm90"``, ``"sm89"`` or ``"sm80"``. [LLAMA-MODES]
 

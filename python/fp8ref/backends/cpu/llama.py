@@ -46,7 +46,12 @@ class Llama:
             CheckpointError, UnsupportedError: as the Python reader, by the same rules.
             OpError: the accumulator is unknown, or the model needs what the mode does not have.
         """
-        return cls(_ext.Llama(os.fsencode(folder), accumulate))
+        return cls(cls.extension().Llama(os.fsencode(folder), accumulate))
+
+    @staticmethod
+    def extension() -> Any:
+        """The extension module that has the model."""
+        return _ext
 
     @property
     def length(self) -> int:

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The class Llama of both extensions: a model on some device, with tokens and logits as numpy arrays.
+#pragma once
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bind/bind.h"
+#include "fp8ref/errors.h"
+#include "fp8ref/llama.h"
+
+namespace fp8ref::bind {
+
+/// An owning numpy copy of a traced value; bfloat16 as uint16.
+template <class T>
+nb::object copied(const TraceValue& value) {
+  const auto rows = static_cast<std::size_t>(value.rows), cols = static_cast<std::size_t>(value.cols);
+  T* data = new T[rows * cols];
+  nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+  std::memcpy(data, value.data, rows * cols * sizeof(T));
+  return nb::cast(nb::ndarray<nb::numpy, T>(data, {rows, cols}, owner));
+}
+
+inline nb::object array_of(const TraceValue& value) {
+  switch (value.type) {
+    case TraceValue::Type::bfloat16:
+      return copied<std::uint16_t>(value);
+    case TraceValue::Type::uint8:
+      return copied<std::uint8_t>(value);
+    case TraceValue::Type::float32:
+      return copied<float>(value);
+  }
+  return nb::none();
+}
+
+/// Lets Python see signals, so that Ctrl-C ends a long forward. The caller works without the GIL; waiting for it costs
+/// time where other threads of Python are busy, so most calls return at once.
+class SignalPoll {
+ public:
+  void operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(50)) return;
+    last_ = now;
+    const nb::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// A model, loaded by `load`, may run in one thread at a time: its cache has one state.
+template <std::unique_ptr<Llama> (*load)(const std::string&, Accumulate)>
+class Model {
+ public:
+  Model(const nb::bytes& folder, std::string_view accumulate) {
+    const std::string path(folder.c_str(), folder.size());
+    const Accumulate accumulator = accumulate_of(accumulate);
+    const nb::gil_scoped_release unlocked;
+    llama_ = load(path, accumulator);
+  }
+
+  std::int64_t length() const { return llama_->length(); }
+  void reset() {
+    const Turn turn(busy_);
+    llama_->reset();
+  }
+
+  void forward(In<std::int64_t> tokens, Out<float> logits, std::optional<nb::callable> trace) {
+    const Turn turn(busy_);
+    Trace record;
+    if (trace) {
+      record = [&trace](const TraceValue& value) {
+        const nb::gil_scoped_acquire gil;
+        (*trace)(value.name, array_of(value));
+      };
+    }
+    const nb::gil_scoped_release unlocked;
+    llama_->forward({tokens.data(), tokens.size()}, static_cast<std::int64_t>(logits.shape(0)), logits.data(), record,
+                    SignalPoll());
+  }
+
+  std::vector<std::int64_t> generate(In<std::int64_t> tokens, std::int64_t max_new_tokens,
+                                     std::optional<nb::callable> on_token) {
+    const Turn turn(busy_);
+    auto report = [&on_token](std::int64_t id) {
+      const nb::gil_scoped_acquire gil;
+      if (on_token) (*on_token)(id);
+    };
+    const nb::gil_scoped_release unlocked;
+    return llama_->generate({tokens.data(), tokens.size()}, max_new_tokens, report, SignalPoll());
+  }
+
+  nb::dict config() const {
+    const LlamaConfig& c = llama_->config();
+    nb::dict out, scaling;
+    out["vocab_size"] = c.vocab_size;
+    out["hidden_size"] = c.hidden_size;
+    out["intermediate_size"] = c.intermediate_size;
+    out["num_hidden_layers"] = c.num_hidden_layers;
+    out["num_attention_heads"] = c.num_attention_heads;
+    out["num_key_value_heads"] = c.num_key_value_heads;
+    out["head_dim"] = c.head_dim;
+    out["max_position_embeddings"] = c.max_position_embeddings;
+    out["rms_norm_eps"] = c.rms_norm_eps;
+    out["rope_theta"] = c.rope_theta;
+    out["rope_scaling"] = nb::none();
+    out["tie_word_embeddings"] = c.tie_word_embeddings;
+    out["attention_bias"] = c.attention_bias;
+    out["mlp_bias"] = c.mlp_bias;
+    out["eos_token_ids"] = nb::cast(c.eos_token_ids);
+    if (!c.rope_scaling) return out;
+    scaling["factor"] = c.rope_scaling->factor;
+    scaling["low_freq_factor"] = c.rope_scaling->low_freq_factor;
+    scaling["high_freq_factor"] = c.rope_scaling->high_freq_factor;
+    scaling["original_max_position_embeddings"] =
+        static_cast<std::int64_t>(c.rope_scaling->original_max_position_embeddings);
+    out["rope_scaling"] = scaling;
+    return out;
+  }
+
+ private:
+  /// Holds the model for one call. A second caller gets an error: waiting would hang where a callback calls back.
+  class Turn {
+   public:
+    explicit Turn(std::atomic<bool>& busy) : busy_(busy) {
+      if (busy_.exchange(true)) throw OpError("llama: the model is already running in another call");
+    }
+    ~Turn() { busy_.store(false); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    std::atomic<bool>& busy_;
+  };
+
+  std::unique_ptr<Llama> llama_;
+  std::atomic<bool> busy_{false};
+};
+
+template <std::unique_ptr<Llama> (*load)(const std::string&, Accumulate)>
+void bind_model(nb::module_& m) {
+  using Class = Model<load>;
+  nb::class_<Class>(m, "Llama")
+      .def(nb::init<nb::bytes, std::string_view>(), nb::arg("folder"), nb::arg("accumulate"))
+      .def_prop_ro("config", &Class::config)
+      .def_prop_ro("length", &Class::length)
+      .def("reset", &Class::reset)
+      .def("forward", &Class::forward, nb::arg("tokens"), nb::arg("logits"), nb::arg("trace").none())
+      .def("generate", &Class::generate, nb::arg("tokens"), nb::arg("max_new_tokens"), nb::arg("on_token").none());
+}
+
+}  // namespace fp8ref::bind
