@@ -4,6 +4,7 @@
 // but that NaNs of bf16 have any payload until canonical2. Internal.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "cuda/device.h"
@@ -97,6 +98,10 @@ __device__ __forceinline__ std::uint32_t pair_of(T low, T high) {
   return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
 }
 
+/// The numbers of a pair of bf16.
+__device__ __forceinline__ float low_value(std::uint32_t pair) { return bit_cast<float>(pair << 16); }
+__device__ __forceinline__ float high_value(std::uint32_t pair) { return bit_cast<float>(pair & 0xFFFF0000); }
+
 #if defined(FP8REF_SIMT)
 
 /// rnbf or rn16 of each.
@@ -121,6 +126,14 @@ std::uint32_t each_half(std::uint32_t x, std::uint32_t y, const Op& op) {
 inline std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, multiply); }
 inline std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, fp8ref::add); }
 inline std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return each_half(x, y, subtract); }
+/// exp(x), for -64 <= x <= 0, and a / b, for 1 <= b <= 2 and a normal quotient: off by at most 2 units in the last
+/// place. The emulator gives the worst of that, either way.
+inline float two_units_off(float y) {
+  const std::uint32_t bits = bit_cast<std::uint32_t>(y);
+  return bit_cast<float>((bits * 0x9E3779B1u) >> 31 != 0 ? bits + 2 : bits - 2);
+}
+inline float exp_near(float x) { return x == 0 ? 1.0f : two_units_off(std::exp(x)); }
+inline float quotient_near(float a, float b) { return a == 0 ? a : two_units_off(a / b); }
 /// Two codes, the first in the low byte.
 inline std::uint16_t encode2(float low, float high) {
   return static_cast<std::uint16_t>(encode(low, Overflow::saturate).bits | encode(high, Overflow::saturate).bits << 8);
@@ -172,6 +185,12 @@ __device__ __forceinline__ std::uint32_t fma2(std::uint32_t x, std::uint32_t y, 
 __device__ __forceinline__ std::uint32_t multiply2(std::uint32_t x, std::uint32_t y) { return fma2(x, y, 0x80008000); }
 __device__ __forceinline__ std::uint32_t add2(std::uint32_t x, std::uint32_t y) { return fma2(x, 0x3F803F80, y); }
 __device__ __forceinline__ std::uint32_t subtract2(std::uint32_t x, std::uint32_t y) { return fma2(y, 0xBF80BF80, x); }
+__device__ __forceinline__ float exp_near(float x) { return expf(x); }  // 1 unit by CUDA's documentation
+__device__ __forceinline__ float quotient_near(float a, float b) {
+  float quotient;  // 2 units by that of PTX
+  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(quotient) : "f"(a), "f"(b));
+  return quotient;
+}
 __device__ __forceinline__ std::uint16_t encode2(float low, float high) {
 #if __CUDA_ARCH__ >= 890
   std::uint16_t codes;  // a NaN is 0x7F
@@ -197,7 +216,7 @@ __device__ __forceinline__ std::uint32_t canonical2(std::uint32_t pair) {
 struct Bf16x8 {
   std::uint32_t pair[4];
 };
-__device__ __forceinline__ Bf16x8 canonical(Bf16x8 x) {
+__device__ __forceinline__ Bf16x8 canonical8(Bf16x8 x) {
   if ((nan2(x.pair[0]) | nan2(x.pair[1]) | nan2(x.pair[2]) | nan2(x.pair[3])) != 0) {
     for (std::uint32_t& pair : x.pair) pair = canonical2(pair);
   }

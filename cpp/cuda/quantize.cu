@@ -85,14 +85,8 @@ __global__ void __launch_bounds__(kLargestTeam)
   const std::int64_t row = team_row<team>(), at = row * vectors * kWidth<T>;
   if (row >= rows) return;
   Vector<T, kWidth<T>> held[kHeld];
-  Amax<T> amax;
   each_held<team>(vectors, [&](int j, int v) { held[j] = load<kWidth<T>>(x + at + v * kWidth<T>); });
-  each_held<team>(vectors, [&](int j, int) { amax.add(rule.amax_nan, held[j]); });
-  const Factors factors = team_reduce<team>(amax.bits(), scratch, 0, Larger{},
-                                            [&](int bits) { return factors_of_bits<T>(rule, bits, upper); });
-  if (team_thread<team>() == 0) scales[row] = factors.scale;
-  each_held<team>(vectors,
-                  [&](int j, int v) { store(codes_of(held[j], rule, factors.factor), codes + at + v * kWidth<T>); });
+  quantize_held<team, T>(held, row, vectors, rule, upper, codes, scales, scratch);
 }
 
 // ---- a scale for 128 elements of a row ------------------------------------------------------------------------------

@@ -8,9 +8,6 @@
 
 namespace fp8ref::cuda {
 
-__device__ __forceinline__ float low_value(std::uint32_t pair) { return bit_cast<float>(pair << 16); }
-__device__ __forceinline__ float high_value(std::uint32_t pair) { return bit_cast<float>(pair & 0xFFFF0000); }
-
 __device__ __forceinline__ double squares8(const Bf16x8& x, double sum) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -46,7 +43,7 @@ __device__ __forceinline__ Bf16x8 normed8(Bf16x8 x, float r, const bf16* weight,
 #pragma unroll
     for (int i = 0; i < 4; ++i) x.pair[i] = multiply2(x.pair[i], w.pair[i]);
   }
-  return canonical(x);
+  return canonical8(x);
 }
 
 }  // namespace fp8ref::cuda

@@ -43,8 +43,8 @@ __global__ void rope_kernel8(const bf16* x, std::int64_t tokens, int heads, int 
         a.pair[j] = subtract2(multiply2(first.pair[j], c.pair[j]), multiply2(second.pair[j], s.pair[j]));
         b.pair[j] = add2(multiply2(second.pair[j], c.pair[j]), multiply2(first.pair[j], s.pair[j]));
       }
-      store8(canonical(a), out + at);
-      store8(canonical(b), out + at + half);
+      store8(canonical8(a), out + at);
+      store8(canonical8(b), out + at + half);
     }
   }
 }

@@ -56,7 +56,12 @@ template <Team team, class T, class R, class Combine, class Of>
 __device__ __forceinline__ R team_reduce(T value, Scratch<T, R>& scratch, T neutral, const Combine& combine,
                                          const Of& of) {
   value = warp_reduce(value, combine);
-  if constexpr (team == Team::warp) return of(value);
+  if constexpr (team == Team::warp) {
+    __syncwarp();  // `of` may read what the warp has written, and the warp may then write what `of` reads
+    const R result = of(value);
+    __syncwarp();
+    return result;
+  }
   if (lane_index() == 0) scratch.partial[warp_index()] = value;
   __syncthreads();
   if (warp_index() == 0) {

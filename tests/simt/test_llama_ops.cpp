@@ -5,6 +5,7 @@
 
 #include "fp8ref/cpu.h"
 #include "fp8ref/cuda.h"
+#include "fp8ref/silu_mul.h"
 #include "hostile.h"
 
 namespace {
@@ -28,6 +29,18 @@ void test_silu_mul() {
   cpu::silu_mul(gate.data(), up.data(), gate.size(), expected.data());
   cuda::silu_mul(gate.data(), up.data(), gate.size(), out.data(), nullptr);
   equal("silu of every number", expected, out);
+}
+
+/// What silu_bf16 relies on: the silu of every number settles its rounding to bf16 if known to 2^-25 of itself.
+void test_silu_settled() {
+  for (int i = 0; i < 1 << 16; ++i) {
+    const bf16 g{static_cast<std::uint16_t>(i)};
+    const bf16 expected = rnbf(silu(g)), got = silu_bf16(g);
+    check(expected.bits == got.bits, "silu_bf16 " + std::to_string(i));
+    if (silu_known(g).known) continue;
+    const Bracket range = bracket(silu_magnitude(widen(g)), 0x1p-25 + kSiluError);
+    check(rnbf(range.low).bits == rnbf(range.high).bits, "silu is near a midpoint: " + std::to_string(i));
+  }
 }
 
 void test_rope_table() {
@@ -92,6 +105,7 @@ void test_samples() {
 int main() {
   in_both_orders([] {
     test_silu_mul();
+    test_silu_settled();
     test_rope_table();
     for (const Rows kind : kAllRows) {
       test_rope(kind, 3, 5, 64, 0);
