@@ -40,12 +40,13 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
   const Factors factors = shared;
+  const Divisor divisor = divisor_of(rule, factors.factor);
   for (std::int64_t i = grid_thread(); i < vectors; i += grid_threads()) {
     const std::int64_t at = (vectors - 1 - i) * kWidth<T>;
-    store(codes_of(load<kWidth<T>>(x + at), rule, factors.factor), codes + at);
+    store(codes_of(load<kWidth<T>>(x + at), rule, divisor), codes + at);
   }
   for (std::int64_t i = vectors * kWidth<T> + grid_thread(); i < n; i += grid_threads()) {
-    store(codes_of(load<1>(x + i), rule, factors.factor), codes + i);
+    store(codes_of(load<1>(x + i), rule, divisor), codes + i);
   }
   // A given scale stays (a NaN becomes canonical), so other blocks may read it before or after.
   if (grid_thread() == 0 && rule.scale != ScaleOf::given_multiplier) *scale = factors.scale;
@@ -110,7 +111,7 @@ __device__ __forceinline__ Group group_of(std::int64_t number, std::int64_t acro
 /// A lane keeps its part of kSteps groups; the lanes that share a group compute the factors of one of these groups
 /// each.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     group_kernel(const T* x, std::int64_t groups, std::int64_t cols, const __grid_constant__ Rule rule, float upper,
                  e4m3* codes, float* scales) {
   const std::int64_t across = (cols + kTile - 1) / kTile, warp = grid_thread() / 32;
@@ -137,14 +138,16 @@ __global__ void __launch_bounds__(kThreads)
     if (part == j) mine = bits;
   }
   const Factors factors = factors_of_bits<T>(rule, mine, upper);
+  const Divisor my_divisor = divisor_of(rule, factors.factor);
   if (part < kSteps && first + part * kStride < groups) scales[first + part * kStride] = factors.scale;
 #pragma unroll
   for (int j = 0; j < kSteps; ++j) {
-    const float factor = __shfl_sync(0xFFFFFFFF, factors.factor, j, kLanes<T>);
+    const Divisor divisor{__shfl_sync(0xFFFFFFFF, my_divisor.factor, j, kLanes<T>),
+                          __shfl_sync(0xFFFFFFFF, my_divisor.reciprocal, j, kLanes<T>)};
     const std::int64_t number = first + j * kStride;
     if (number >= groups) continue;
     const Group group = group_of(number, across, cols);
-    if (start < group.count) store(codes_of(held[j], rule, factor), codes + group.at + start);
+    if (start < group.count) store(codes_of(held[j], rule, divisor), codes + group.at + start);
   }
 }
 
@@ -177,8 +180,8 @@ __global__ void __launch_bounds__(kBlockThreads<T>)
   const Factors factors = team_reduce<Team::block>(amax.bits(), scratch, 0, Larger{},
                                                    [&](int bits) { return factors_of_bits<T>(rule, bits, upper); });
   if (threadIdx.x == 0) scales[blockIdx.y * gridDim.x + blockIdx.x] = factors.scale;
-  each_of_block<T>(rows, cols,
-                   [&](int j, std::int64_t at) { store(codes_of(held[j], rule, factors.factor), codes + at); });
+  const Divisor divisor = divisor_of(rule, factors.factor);
+  each_of_block<T>(rows, cols, [&](int j, std::int64_t at) { store(codes_of(held[j], rule, divisor), codes + at); });
 }
 
 // ---- tiles of any shape and alignment -------------------------------------------------------------------------------
@@ -211,11 +214,12 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // the scratch of the tile before has been read
     const Factors factors = team_reduce<Team::block>(amax.bits(), scratch, 0, Larger{},
                                                      [&](int bits) { return factors_of_bits<T>(rule, bits, upper); });
+    const Divisor divisor = divisor_of(rule, factors.factor);
     if (threadIdx.x == 0) scales[tile] = factors.scale;
     for (std::int64_t i = 0; i < height; ++i) {
       const std::int64_t at = (top + i) * tiles.cols + left;
       for (std::int64_t j = threadIdx.x; j < width; j += blockDim.x) {
-        store(codes_of(load<1>(x + at + j), rule, factors.factor), codes + at + j);
+        store(codes_of(load<1>(x + at + j), rule, divisor), codes + at + j);
       }
     }
   }

@@ -68,10 +68,11 @@ __global__ void mse_errors_kernel(const Runs<T> runs, const __grid_constant__ Ru
   if (search.finished[step] != 0) return;
   const T* x = runs.x + runs.run() * runs.n;
   const float scale = scale_of_range<T>(rule, mse_range<T>(bit_cast<float>(search.amax[runs.run()]), step));
+  const Divisor divisor = divisor_of(rule, scale);
   MseSum sum;
   for (std::int64_t i = runs.first(); i < runs.n; i += runs.step()) {
     const Vector<T, 1> value = load<1>(x + i);
-    sum.add(error_of<T>(widen(value.item[0]), codes_of(value, rule, scale).item[0], scale));
+    sum.add(error_of<T>(widen(value.item[0]), codes_of(value, rule, divisor).item[0], scale));
   }
   MseSum* sums = shared_memory<MseSum>();
   sums[threadIdx.x] = sum;
@@ -109,9 +110,10 @@ __global__ void mse_encode_kernel(const Runs<T> runs, const __grid_constant__ Ru
                                   e4m3* codes, float* scales) {
   const float scale = scale_of_range<T>(rule, search.best[runs.run()]);
   if (blockIdx.y == 0 && threadIdx.x == 0) scales[runs.run()] = scale;
+  const Divisor divisor = divisor_of(rule, scale);
   const std::int64_t at = runs.run() * runs.n;
   for (std::int64_t i = runs.first(); i < runs.n; i += runs.step()) {
-    store(codes_of(load<1>(runs.x + at + i), rule, scale), codes + at + i);
+    store(codes_of(load<1>(runs.x + at + i), rule, divisor), codes + at + i);
   }
 }
 

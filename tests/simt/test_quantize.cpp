@@ -2,6 +2,7 @@
 // quantize by every rule, and dequantize.
 #include <limits>
 
+#include "cuda/quantize.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/cuda.h"
 #include "hostile.h"
@@ -131,6 +132,27 @@ void test_dequantizes() {
   }
 }
 
+/// quotient_of against the division, by their codes: any numbers, multiples of E4M3's midpoints and their neighbours.
+void test_quotients() {
+  Random random(10);
+  const Rule& rule = *find_rule("autofp8.per_tensor_static");
+  for (int i = 0; i < 400000; ++i) {
+    const float s = std::fabs(random_number<float>(random, -70, 70));
+    const cuda::Divisor divisor = cuda::divisor_of(rule, s);
+    float x = from_bits<float>(random());
+    if (i % 4 != 0) x = s * random_number<float>(random, -12, 10);
+    if (i % 4 > 1) {
+      const float midpoint = random_number<float>(random, -10, 9);
+      x = s * from_bits<float>(bit_cast<std::uint32_t>(midpoint) & 0xFFF80000);
+      x = from_bits<float>(bit_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(random() % 3) - 1);
+    }
+    if (divisor.reciprocal == 0) continue;
+    const e4m3 expected = encode(div32(x, s), Overflow::saturate);
+    const e4m3 got = encode(cuda::quotient_of(x, divisor), Overflow::saturate);
+    check(expected.bits == got.bits, "the quotient " + std::to_string(x) + " / " + std::to_string(s));
+  }
+}
+
 template <class T>
 void test_type(const std::string& type) {
   test_all_rules<T>(type);
@@ -140,6 +162,7 @@ void test_type(const std::string& type) {
 }  // namespace
 
 int main() {
+  test_quotients();
   test_type<float>("float");
   test_type<bf16>("bf16");
   test_type<fp16>("fp16");
