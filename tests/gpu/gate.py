@@ -35,7 +35,7 @@ sys.path[:] = [str(HERE.parent), *(path for path in sys.path if Path(path or "."
 from gpu import device, gate_record  # noqa: E402
 
 # The parts in their order, the most telling first, and the seconds that each may take; the build runs meanwhile.
-PARTS = {"probes": 100, "build": 240, "conformance": 110, "torch": 50, "forward": 70, "bench": 150}
+PARTS = {"probes": 100, "build": 240, "kernels": 50, "conformance": 110, "torch": 50, "forward": 70, "bench": 150}
 SILENCE = 90.0  # an item that says nothing for so long hangs
 AT_LEAST = 10.0
 ROOM = 20e9  # bytes that the checkpoints of a whole run take, and more
