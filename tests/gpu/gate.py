@@ -35,9 +35,10 @@ sys.path[:] = [str(HERE.parent), *(path for path in sys.path if Path(path or "."
 from gpu import device, gate_record  # noqa: E402
 
 # The parts in their order, the most telling first, and the seconds that each may take; the build runs meanwhile.
-PARTS = {"probes": 100, "build": 240, "conformance": 110, "torch": 50, "forward": 70, "bench": 150}
+PARTS = {"probes": 100, "build": 240, "kernels": 50, "conformance": 110, "torch": 50, "forward": 70, "bench": 150}
 SILENCE = 90.0  # an item that says nothing for so long hangs
 AT_LEAST = 10.0
+LOG_LINES = 30
 ROOM = 20e9  # bytes that the checkpoints of a whole run take, and more
 
 
@@ -173,6 +174,8 @@ def run_parts(parts: list[str], settings: Settings, record: gate_record.Record, 
             if name == "build":
                 assert build is not None
                 state = _wait(build, budget, record)
+                if state != "complete":
+                    _say(_tail(Path(settings.work) / "build.log"))
             else:
                 state = Part(name, settings).run(record, start + budget)
             record.finish(name, state, time.monotonic() - start)
@@ -193,6 +196,13 @@ def _wait(build: subprocess.Popen[bytes], seconds: float, record: gate_record.Re
     error = "cut: out of time" if code == -1 else f"the build ended with code {code}"
     record.add(*failed("build", "build", error))
     return error
+
+
+def _tail(log: Path) -> str:
+    """What a compiler said last; lines about what was compiled are left out."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line for line in text.splitlines() if not line.startswith(("[", "--"))]
+    return "\n".join(line[:240] for line in lines[-LOG_LINES:])
 
 
 def _roomy() -> str | None:

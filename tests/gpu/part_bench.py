@@ -67,7 +67,8 @@ def _torch_fp8(shape: tuple[int, int, int], scales: str, copies: int = 3) -> tim
     return [partial(torch._scaled_mm, a, b.t(), **options) for b in weights]
 
 
-def _matmul(shape: tuple[int, int, int], dtype: str, copies: int = 3) -> timing.Work:
+def matmul(shape: tuple[int, int, int], dtype: str, copies: int = 3) -> timing.Work:
+    """torch.mm of that type on different weights."""
     import torch
 
     m, n, k = shape
@@ -81,7 +82,7 @@ def _hopper(shape: tuple[int, int, int]) -> Rows:
     works |= {
         "tensor": _torch_fp8(shape, "tensor"),
         "row": _torch_fp8(shape, "row"),
-        "bf16": _matmul(shape, "bfloat16"),
+        "bf16": matmul(shape, "bfloat16"),
     }
     taken = timing.seconds(works)
     rate = {name: 2 * shape[0] * shape[1] * shape[2] / s / TERA for name, s in taken.items()}
@@ -93,7 +94,7 @@ def _hopper(shape: tuple[int, int, int]) -> Rows:
 
 
 def _exact(shape: tuple[int, int, int]) -> Rows:
-    taken = timing.seconds({"ours": _product(shape, "exact"), "ceiling": _matmul(CUBES[0], "float64")}, rounds=5)
+    taken = timing.seconds({"ours": _product(shape, "exact"), "ceiling": matmul(CUBES[0], "float64")}, rounds=5)
     ours = 2 * shape[0] * shape[1] * shape[2] / taken["ours"] / TERA
     ceiling = 2 * 4096**3 / taken["ceiling"] / TERA
     # The FP64 path is wanted at 0.8 of this ceiling, the INT8 path at 3 times that.
@@ -106,7 +107,7 @@ def _linear() -> Rows:
     x, w = timing.bf16(m, k), timing.bf16(n, k)
     for accumulate in ("exact", "sm90_wgmma"):
         ours = [partial(_cuda().linear, x, w, accumulate=accumulate)] * 3
-        taken = timing.seconds({"ours": ours, "torch": _matmul(LINEAR, "bfloat16")})
+        taken = timing.seconds({"ours": ours, "torch": matmul(LINEAR, "bfloat16")})
         rate = {name: 2 * m * n * k / s / TERA for name, s in taken.items()}
         yield row(f"linear {accumulate} {_size(LINEAR)} TFLOP/s against torch.mm bf16", rate["ours"], rate["torch"])
 

@@ -33,11 +33,13 @@ def _compile(settings: Settings) -> Rows:
     yield from ()
 
 
-def _run(settings: Settings, form: str) -> Rows:
+def run_form(settings: Settings, form: str) -> Rows:
+    """The program on the instructions of one form."""
     command = [str(Path(settings.work) / "probes"), "--form", form, "--tiles", TILES[settings.level]]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
-        raise RuntimeError(f"the probes ended with code {done.returncode} and no result")
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"the probes ended with code {done.returncode} and no result: {last}")
     document = json.loads(done.stdout)
     if "descriptor" in document and form == FORMS[0]:
         wanted = "leading dimension along K"
@@ -49,4 +51,4 @@ def _run(settings: Settings, form: str) -> Rows:
 
 def items(settings: Settings) -> Items:
     """The compiler first; wgmma before mma.sync."""
-    return {"compile": lambda: _compile(settings), **{form: partial(_run, settings, form) for form in FORMS}}
+    return {"compile": lambda: _compile(settings), **{form: partial(run_form, settings, form) for form in FORMS}}

@@ -32,7 +32,7 @@ def test_nothing_differs(tmp_path: Path) -> None:
     if reason := _missing():
         pytest.skip(reason)
     out = tmp_path / "record.json"
-    parts = "probes,build,conformance,torch"
+    parts = "probes,build,kernels,conformance,torch"
     command = [sys.executable, str(Path(__file__).with_name("gate.py")), "--quick", "--parts", parts, "--out", str(out)]
     subprocess.run(command, check=False, timeout=900)
     assert failures(json.loads(out.read_text(encoding="utf-8"))) == []

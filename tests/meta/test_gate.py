@@ -88,7 +88,7 @@ def test_an_unknown_part_is_named() -> None:
     command = [sys.executable, str(GATE), "--parts", "probes,poetry"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "unknown part poetry; known: probes, build, conformance, torch, forward, bench" in done.stderr
+    assert "unknown part poetry; known: probes, build, kernels, conformance, torch, forward, bench" in done.stderr
 
 
 def test_items_that_fail_or_die_leave_the_others(record: Record, settings: Settings) -> None:
@@ -197,6 +197,27 @@ def test_random_operands_are_numbers_of_many_sizes() -> None:
         assert not np.any(words & 0x7F == 0x7F)
         assert np.unique(words).size > 200
     assert not np.any(np.isnan(arrays.bf16(1, 64, 64).astype(np.float32)))
+
+
+def test_what_a_kernel_said_becomes_rows() -> None:
+    from gpu import part_kernels
+
+    said = [
+        {
+            "conformance": {
+                "op": "scaled_mm kernel",
+                "shape": "exact, int8 tensor cores, 2x2x2",
+                "elements": 4,
+                "differ": 1,
+            }
+        },
+        {"speed": {"name": "exact, int8 tensor cores, 4096x4096x4096", "rate": 2.0e14}},
+    ]
+    text = "\n".join(map(json.dumps, said))
+    (_, first), (_, second), (_, third) = part_kernels.rows("exact, int8 tensor cores", text, 2, 50.0)
+    assert first == said[0]["conformance"]
+    assert (second["ours"], second["peer"], second["ratio"], second["target"]) == (200.0, 50.0, 4.0, 2.4)
+    assert (third["differ"], third["error"]) == (None, "the program ended with code 2")
 
 
 # ---- every item, with cpu in the place of cuda ----------------------------------------------------------------------

@@ -12,10 +12,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpu import part_probes
+from gpu.gate import Settings
 from inputs import probes as written
 from meta.tree import ROOT
 
@@ -25,14 +28,20 @@ Run = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs the program: its exit code, and its rows by id."""
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The probes without the kernels."""
     program = tmp_path_factory.mktemp("probes") / "probes"
     source = ROOT / "tests" / "gpu" / "probes.cu"
     flags = ("-std=c++20", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wno-psabi", "-Werror", "-ffp-contract=off")
     include = f"-I{ROOT / 'cpp' / 'include'}"
     command = [str(COMPILER), "-x", "c++", *flags, include, str(source), "-o", str(program), "-pthread"]
     subprocess.run(command, check=True, timeout=240)
+    return program
+
+
+@pytest.fixture(scope="module")
+def run(program: Path) -> Run:
+    """Runs the program: its exit code, and its rows by id."""
 
     def started(*options: str) -> tuple[int, dict[str, dict[str, Any]]]:
         done = subprocess.run([str(program), *options], capture_output=True, text=True, check=False, timeout=240)
@@ -79,7 +88,7 @@ def test_a_gpu_that_is_the_model_holds(run: Run, capability: str) -> None:
 
 
 def test_another_tensor_core_is_noticed_and_described(run: Run) -> None:
-    code, rows = run("--stand-in", "--tiles", "1", "--fraction", "12")
+    code, rows = run("--stand-in", "--form", "wgmma_ss", "--tiles", "1", "--fraction", "12")
     assert code == 1
     assert rows["layout wgmma_ss.f32.e4m3.e4m3"]["held"]  # integers say nothing about the cut
     assert (rows["E1a"]["held"], rows["E1a"]["measured"]) == (False, "0x00000000")
@@ -90,8 +99,23 @@ def test_another_tensor_core_is_noticed_and_described(run: Run) -> None:
 
 
 def test_another_grouping_is_noticed(run: Run) -> None:
-    code, rows = run("--stand-in", "--tiles", "1", "--block", "16")
+    code, rows = run("--stand-in", "--form", "wgmma_ss", "--tiles", "1", "--block", "16")
     assert code == 1
     assert rows["E1a"]["held"]
     assert not rows["E4a"]["held"]
     assert "16 differ; first: k=0 k=1 k=16 0x3E800000 for 0x00000000" in rows["E4a"]["measured"]
+
+
+def test_the_gate_takes_the_rows(program: Path, tmp_path: Path) -> None:
+    """A program in the place of the one for the GPU; what it cannot do is an error with its words."""
+    settings = Settings(str(tmp_path), "", "quick", "90a")
+    wrapper = tmp_path / "probes"
+    wrapper.write_text(f'#!/bin/sh\nexec {program} --stand-in "$@" --tiles 1\n', encoding="utf-8")
+    wrapper.chmod(0o755)
+    rows = [row for kind, row in part_probes.run_form(settings, "wgmma_rs") if kind == "probes"]
+    assert len(rows) > 60
+    assert all(row["held"] for row in rows)
+    assert {row["id"] for row in rows} >= {"layout wgmma_rs.f32.e4m3.e4m3", "E1a wgmma_rs", "E17 promoted wgmma_rs"}
+    wrapper.write_text(f'#!/bin/sh\nexec {program} "$@"\n', encoding="utf-8")
+    with pytest.raises(RuntimeError, match="code 2 and no result: built without CUDA"):
+        list(part_probes.run_form(settings, "wgmma_rs"))
