@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "fp8ref/attention.h"
+#include "fp8ref/attention_unit.h"
 #include "fp8ref/residual.h"
 #include "fp8ref/rmsnorm.h"
 #include "fp8ref/rope.h"
@@ -90,6 +91,50 @@ __global__ void attention_factors(const double* scale, const std::int64_t* head_
   if (i >= n) return;
   given[i] = attention_factor(scale[i]);
   standard[i] = attention_default_factor(head_dim[i]);
+}
+
+__device__ void merge_into(float& top, float& sum, float other_top, float other_sum) {
+  const float both = other_top > top ? other_top : top;
+  sum = attention_merge(sum, attention_merge_factor(top, both), other_sum, attention_merge_factor(other_top, both));
+  top = both;
+}
+
+/// One sum of a row per thread (column d: the denominator), over the keys of one head, all visible; `top` and `sums`,
+/// (rows, d + 1), are the states of the rows.
+__global__ void attention_unit_scalar(const bf16* q, const bf16* k, const bf16* v, std::int64_t rows, std::int64_t keys,
+                                      std::int64_t d, float c, float* top, float* sums) {
+  const std::int64_t row = thread_index() / (d + 1), column = thread_index() % (d + 1);
+  if (row >= rows) return;
+  const TensorCore core = tensor_core(Accumulate::sm90_wgmma, OperandClass::bf16, OutDtype::float32);
+  const bf16 one{0x3F80};
+  float row_top = -INFINITY, row_sum = 0, part_top = -INFINITY, part_sum = 0;
+  for (std::int64_t from = 0; from < keys; from += kAttentionBlock) {
+    const int count = static_cast<int>(keys - from < kAttentionBlock ? keys - from : kAttentionBlock);
+    float t[kAttentionBlock], largest = -INFINITY;
+    bf16 weights[kAttentionBlock];
+    for (int j = 0; j < count; ++j) {
+      t[j] = attention_unit_exponent(core, q + row * d, k + (from + j) * d, d, c);
+      largest = t[j] > largest ? t[j] : largest;
+    }
+    const float block = attention_top(largest);
+    for (int j = 0; j < count; ++j) weights[j] = attention_unit_weight(attention_weight(t[j]), block);
+    const bool last = column == d;
+    const float sum = attention_unit_sum(core, weights, t, last ? &one : v + from * d + column, last ? 0 : d, count);
+    merge_into(part_top, part_sum, block, sum);
+    if ((from + kAttentionBlock) % kAttentionSuperblock != 0 && from + kAttentionBlock < keys) continue;
+    merge_into(row_top, row_sum, part_top, part_sum);
+    part_top = -INFINITY;
+    part_sum = 0;
+  }
+  if (column == d) top[row] = row_top;
+  sums[row * (d + 1) + column] = row_sum;
+}
+
+__global__ void attention_unit_outputs(const float* sums, std::int64_t rows, std::int64_t d, bf16* out) {
+  const std::int64_t i = thread_index();
+  if (i >= rows * d) return;
+  const float* row = sums + i / d * (d + 1);
+  out[i] = attention_unit_output(row[i % d], row[d]);
 }
 
 __global__ void silu_mul_scalar(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) {
