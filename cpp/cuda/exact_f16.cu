@@ -105,10 +105,10 @@ struct FewRows {
     k += lane_index() % 4 * 16;
 #pragma unroll
     for (int i = 0; i < 2 * weights; ++i) {
-      codes.columns[i / 2][i % 2] = load_codes<aligned>(columns[i / 2][i % 2], k, end);
+      codes.columns[i / 2][i % 2] = load_16_codes<aligned>(columns[i / 2][i % 2], k, end);
     }
 #pragma unroll
-    for (int j = 0; j < width; ++j) codes.rows[j] = load_codes<aligned>(rows[j], k, end);
+    for (int j = 0; j < width; ++j) codes.rows[j] = load_16_codes<aligned>(rows[j], k, end);
     return codes;
   }
 

@@ -72,7 +72,7 @@ inline bool aligned_codes(const ScaledMmArgs& args) {
 
 /// 16 codes of a row from k on; 0 past its end.
 template <bool aligned>
-__device__ __forceinline__ uint4 load_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end) {
+__device__ __forceinline__ uint4 load_16_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end) {
   if (aligned) return k < end ? *reinterpret_cast<const uint4*>(row + k) : uint4{0, 0, 0, 0};
   const auto four = [&](std::int64_t from) {
     std::uint32_t codes = 0;
