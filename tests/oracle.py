@@ -183,9 +183,14 @@ def rope(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
 
 
 def attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float | None = None, mask: str = "causal"
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    scale: float | None = None,
+    mask: str = "causal",
+    accumulate: str = "exact",
 ) -> np.ndarray:
-    rows = _attention.attention(pattern(q).tolist(), pattern(k).tolist(), pattern(v).tolist(), scale, mask)
+    rows = _attention.attention(*(pattern(x).tolist() for x in (q, k, v)), scale, mask, accumulate)
     return _array(rows, "bfloat16", q.shape)
 
 

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bits import BF16, assert_same_bits, from_bits
+from fp8ref.errors import OpError
 from fp8ref.golden import attention as golden
+from inputs import attention_unit
 from inputs.attention import UNIT, cases
 from oracle import attention, expected
 
 
-@pytest.mark.parametrize("case", cases(), ids=repr)
+@pytest.mark.parametrize("case", [*cases(), *attention_unit.cases()], ids=repr)
 def test_equals_witness(case):
     assert_same_bits(golden.attention(**case.arguments), expected(case), case.name)
 
@@ -55,3 +57,25 @@ def test_ties_and_distant_terms(data):
     q = np.array([[[1, 0]]], dtype=np.float32).astype(BF16)
     arguments = {"scale": UNIT, "mask": "full"}
     assert_same_bits(golden.attention(q, k, v, **arguments), attention(q, k, v, **arguments))
+
+
+@pytest.mark.parametrize("accumulate", attention_unit.MODES)
+def test_cuts_change_nothing(accumulate):
+    """[ATTN-UNIT-CUT]: a prefill at once, in chunks, and each query with the keys that it sees alone."""
+    rng = np.random.default_rng(69)
+    q, k, v = (rng.standard_normal((270, heads, 4)).astype(np.float32).astype(BF16) for heads in (2, 1, 1))
+    whole = golden.attention(q, k, v, accumulate=accumulate)
+    for step in (1, 100, 128):
+        parts = [
+            golden.attention(q[i : i + step], k[: i + step], v[: i + step], None, "causal", accumulate)
+            for i in range(0, len(q), step)
+        ]
+        assert_same_bits(np.concatenate(parts), whole)
+    last = golden.attention(q[200:201], k[:201], v[:201], mask="full", accumulate=accumulate)
+    assert_same_bits(last, whole[200:201])
+
+
+def test_modes_of_units_are_errors():
+    q = np.ones((1, 1, 2), BF16)
+    with pytest.raises(OpError, match="accumulate='sm90_wgmma' is unknown"):
+        golden.attention(q, q, q, accumulate="sm90_wgmma")

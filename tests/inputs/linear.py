@@ -11,7 +11,7 @@ import numpy as np
 from bits import BF16, bf16, from_bits, pattern
 
 from .case import Case
-from .mma import WIDE_UNITS
+from .mma import MODES, WIDE_UNITS
 
 # Sums of these bf16 numbers. What each shows is in its name.
 _SUMS = {
@@ -123,7 +123,7 @@ def _units() -> Iterator[Case]:
     bias = rng.standard_normal(3).astype(np.float32)
     small = (rng.standard_normal((9, 16)) * 2.0**-22).astype(np.float32).astype(BF16)
     small[:, :2], ones = bf16([1, -1]), bf16(np.ones((3, 16)))
-    for accumulate in WIDE_UNITS:
+    for accumulate in (*WIDE_UNITS, *MODES):
         more = {"weight": weight, "accumulate": accumulate}
         yield Case(f"by {accumulate}", "linear", x=x, **more)
         yield Case(f"by {accumulate}, bias", "linear", x=x, bias=bias, **more)

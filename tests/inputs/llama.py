@@ -131,6 +131,9 @@ def models() -> list[Model]:
     grouped = _config(num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6)
     return [
         _fill(Model("bf16", _config()), None, static=False, bias=False),
+        _fill(Model("bf16 mode sm80", _config(), "sm80"), None, static=False, bias=True),
+        _fill(Model("dynamic mode sm90", tied, "sm90"), "compressed_tensors.channel", static=False, bias=False),
+        _fill(Model("static mode sm89", grouped, "sm89"), "compressed_tensors.tensor", static=True, bias=True),
         _fill(Model("dynamic", tied), "compressed_tensors.channel", static=False, bias=False),
         _fill(Model("dynamic sm90", tied, "sm90_wgmma"), "compressed_tensors.channel", static=False, bias=False),
         _fill(Model("static, biased", grouped), "autofp8.per_tensor", static=True, bias=True),

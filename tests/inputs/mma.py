@@ -19,6 +19,7 @@ E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 FP16 = np.dtype(np.float16)
 FP8_UNITS = ("sm89_mma", "sm90_wgmma", "sm90_mma_sync", "sm100_tcgen05", "sm120_mma")
 WIDE_UNITS = ("sm80_mma", *FP8_UNITS)
+MODES = ("sm90", "sm89", "sm80")
 # (types of a and b, units, accumulators): everything that exists.
 CLASSES = (
     *(((a, b), FP8_UNITS, ("float32", "float16")) for a in (E4M3, E5M2) for b in (E4M3, E5M2)),

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention: exact sums of weights of eight significant bits, one rounding at the end."""
+"""Attention: exact sums of weights of eight significant bits, one rounding at the end; or blocks of a tensor core."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 
 import mpmath
 
-from .arithmetic import dot, is_number, multiply, total, via_fp32
+from . import mma
+from .arithmetic import add, divide, dot, is_number, multiply, total, via_fp32
 from .formats import BF16, FP32, INFINITY, Format, Value, decode, dyadic, encode, encode_real
 
 Heads = Sequence[Sequence[Sequence[int]]]
@@ -78,9 +80,91 @@ def _column(weights: list[Fraction], values: list[Value], denominator: Fraction)
     return encode(BF16, numerator / denominator)
 
 
-def attention(q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: str = "causal") -> list[list[list[int]]]:
+# ---- by a tensor core: [ATTN-UNIT] -----------------------------------------------------------------------------------
+
+BLOCK, SUPERBLOCK = 128, 2048  # keys
+ONE = encode(BF16, Fraction(1))
+
+# M, and the sums of w_j * v_j for each column and of w_j.
+State = tuple[int, list[Value]]
+
+
+def block_top(terms: list[Fraction]) -> int:
+    """M_b of the t_j of the terms of a block."""
+    return math.ceil(max(terms))
+
+
+def unit_weight(t: Fraction, top: int) -> int:
+    """w_j as a bf16 pattern: what lies below 2**-200 is zero in bf16 all the same."""
+    m, exponent = weight(t)
+    return encode(BF16, dyadic(m, exponent - top)) if exponent - top > -200 else 0
+
+
+def unit_sums(unit: str, weights: list[int], values: list[Sequence[int]], head_dim: int) -> list[Value]:
+    """Numerators and, last, the denominator of a block."""
+    columns = [[v[i] for v in values] for i in range(head_dim)] + [[ONE] * len(weights)]
+    return [decode(FP32, mma.chain(unit, weights, BF16, column, BF16)) for column in columns]
+
+
+def unit_block(unit: str, logits: list[Value], values: list[Sequence[int]], head_dim: int) -> State | None:
+    """The state of a block of keys, None without terms. Other keys have the weight and the value +0."""
+    terms = [Fraction(t) for t in logits if t != -INFINITY]
+    if not terms:
+        return None
+    top = block_top(terms)
+    weights = [0 if t == -INFINITY else unit_weight(Fraction(t), top) for t in logits]
+    seen = [[0] * head_dim if t == -INFINITY else v for t, v in zip(logits, values, strict=True)]
+    return top, unit_sums(unit, weights, seen, head_dim)
+
+
+def merge(first: State | None, second: State | None) -> State | None:
+    """Two states as one, relative to the larger M."""
+    if first is None or second is None:
+        return second if first is None else first
+    top = max(first[0], second[0])
+    scaled = []
+    for own, sums in (first, second):
+        factor = dyadic(1, own - top) if top - own <= 126 else Fraction(0)
+        scaled.append([via_fp32(multiply(factor, x)) for x in sums])
+    return top, [via_fp32(add(x, y)) for x, y in zip(*scaled, strict=True)]
+
+
+def unit_blocks(unit: str, logits: list[Value], values: list[Sequence[int]], head_dim: int) -> State | None:
+    """The state of a row: blocks merge into superblocks, and these into the row."""
+    row = None
+    for start in range(0, len(logits), SUPERBLOCK):
+        part = None
+        for block in range(start, min(start + SUPERBLOCK, len(logits)), BLOCK):
+            keys = slice(block, min(block + BLOCK, start + SUPERBLOCK))
+            part = merge(part, unit_block(unit, logits[keys], values[keys], head_dim))
+        row = merge(row, part)
+    return row
+
+
+def _unit_row(unit: str, logits: list[Value], values: list[Sequence[int]], head_dim: int) -> list[int]:
+    """One query of one head, by a tensor core."""
+    if any(t != t or t == INFINITY for t in logits):
+        return [BF16.nan] * head_dim
+    state = unit_blocks(unit, logits, values, head_dim)
+    if state is None:
+        return [0] * head_dim
+    *numerators, denominator = state[1]
+    return [encode(BF16, via_fp32(divide(n, denominator))) for n in numerators]
+
+
+def unit_score(unit: str, query: Sequence[int], key: Sequence[int]) -> Value:
+    """s_j: one chain over the head."""
+    return decode(FP32, mma.chain(unit, query, BF16, key, BF16))
+
+
+# ---- heads -----------------------------------------------------------------------------------------------------------
+
+
+def attention(
+    q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+) -> list[list[list[int]]]:
     """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i sees keys 0 .. S - T + i, or all ("full")."""
-    tokens, keys = len(q), len(k)
+    tokens, keys, unit = len(q), len(k), mma.MODES[accumulate][1]
     result = []
     for i, heads in enumerate(q):
         seen = keys if mask == "full" else keys - tokens + i + 1
@@ -88,8 +172,12 @@ def attention(q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: st
         for h, query in enumerate(heads):
             c = scale_constant(len(query), scale)
             group = h * len(k[0]) // len(heads) if keys else 0
-            scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in range(seen)]
-            logits = [via_fp32(multiply(c, s)) for s in scores]
-            row.append(_row(logits, [v[j][group] for j in range(seen)], len(query)))
+            values = [v[j][group] for j in range(seen)]
+            if unit == "exact":
+                scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in range(seen)]
+                row.append(_row([via_fp32(multiply(c, s)) for s in scores], values, len(query)))
+            else:
+                scores = [unit_score(unit, query, k[j][group]) for j in range(seen)]
+                row.append(_unit_row(unit, [via_fp32(multiply(c, s)) for s in scores], values, len(query)))
         result.append(row)
     return result

@@ -14,6 +14,7 @@ from typing import Any
 from .attention import attention
 from .formats import BF16, FP32, decode, encode
 from .linear import linear
+from .mma import MODES
 from .quantize import quantize
 from .residual import residual
 from .rmsnorm import rmsnorm
@@ -35,7 +36,8 @@ class Llama:
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Any], accumulator: str) -> None:
         self.config = config
         self.tensors = tensors
-        self.accumulator = accumulator
+        self.accumulator = MODES.get(accumulator, (accumulator, None))[0]
+        self.mode = accumulator if accumulator in MODES else "exact"
         self.frequencies = rope_frequencies(config["head_dim"], config["rope_theta"], config["rope_scaling"])
         self.keys: list[list[Rows]] = [[] for _ in range(config["num_hidden_layers"])]
         self.values: list[list[Rows]] = [[] for _ in range(config["num_hidden_layers"])]
@@ -53,7 +55,7 @@ class Llama:
         if not logits_rows:
             return []
         head = "model.embed_tokens.weight" if self.config["tie_word_embeddings"] else "lm_head.weight"
-        logits = linear(x[len(x) - logits_rows :], self.tensors[head])
+        logits = linear(x[len(x) - logits_rows :], self.tensors[head], accumulate=self.mode)
         return self._note("logits", [[encode(FP32, decode(BF16, v)) for v in row] for row in logits])
 
     def _note(self, name: str, rows: Rows) -> Rows:
@@ -82,7 +84,7 @@ class Llama:
         weight, bias = self.tensors[module + ".weight"], self.tensors.get(module + ".bias")
         scale = self.tensors.get(module + ".weight_scale")
         if scale is None:
-            return self._note(label, linear(x, weight, bias))
+            return self._note(label, linear(x, weight, bias, accumulate=self.mode))
         static = self.tensors.get(module + ".input_scale")
         rule = "vllm.per_token" if static is None else "vllm.per_tensor_static"
         codes, scales = quantize(x, BF16, rule, static)
@@ -99,7 +101,7 @@ class Llama:
         self._note(prefix + "k_rope", _flat(k))
         self.keys[layer] += k
         self.values[layer] += v
-        return _flat(attention(q, self.keys[layer], self.values[layer]))
+        return _flat(attention(q, self.keys[layer], self.values[layer], accumulate=self.mode))
 
     def _heads(self, rows: Rows) -> list[Rows]:
         d = self.config["head_dim"]

@@ -36,6 +36,14 @@ CORES = {
     "sm120_mma": SM90 | {"8": Core(32, 25, 23, -133), "8h": Core(32, 25, None, -21)},
 }
 
+# By the name of a mode: what it takes for FP8 matrix products, and for all others. [MMA-MODES]
+MODES = {
+    "exact": ("exact", "exact"),
+    "sm90": ("sm90_wgmma", "sm90_wgmma"),
+    "sm89": ("sm89_mma", "sm89_mma"),
+    "sm80": (None, "sm80_mma"),
+}
+
 
 @cache
 def parts(fmt: Format, bits: int) -> tuple[int, int]:

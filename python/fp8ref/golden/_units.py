@@ -107,6 +107,26 @@ ACCUMULATORS = {
 }
 
 
+@dataclass(frozen=True)
+class Mode:
+    """What every matrix product of a model runs on. [MMA-MODES]"""
+
+    name: str
+    fp8: str | None  # the accumulator of FP8 matrix products; None: the hardware has no FP8 unit
+    bf16: str  # "exact", or the unit of all others
+
+
+MODES = {
+    row.name: row
+    for row in (
+        Mode("exact", fp8="exact", bf16="exact"),
+        Mode("sm90", fp8="sm90_wgmma", bf16="sm90_wgmma"),
+        Mode("sm89", fp8="sm89_mma", bf16="sm89_mma"),
+        Mode("sm80", fp8=None, bf16="sm80_mma"),
+    )
+}
+
+
 def units_of(operands: str, out_dtype: str) -> tuple[str, ...]:
     """The names of the units that take such operands and accumulate in that type."""
     return tuple(name for name in UNIT_NAMES if (name, operands, out_dtype) in UNITS)

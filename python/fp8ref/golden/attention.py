@@ -2,23 +2,27 @@
 """Scaled dot product attention with grouped queries. See spec/attention.md.
 
 Each output is a quotient of two exact sums, rounded once, so the result does not depend on how keys are split,
-ordered or merged: there is no running maximum, no block size and no partial sum in the definition.
+ordered or merged: there is no running maximum, no block size and no partial sum in the definition. What a tensor core
+computes, in blocks of fixed place, is in ``_attention_unit.py``.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, attention_arrays, attention_scale
+from ._args import BFLOAT16, attention_arrays, attention_scale, choice
+from ._attention_unit import attend_by_unit
+from ._attention_weight import exponents, weights
 from ._bf16 import widen64
-from ._decide import log2, log2_e, settle, sign, weighted_mean
+from ._decide import log2_e, settle, sign, weighted_mean
 from ._exact import Mask, Rows, certify, dots, exact_dot, exact_pairs, lowest_exponents, prepare, round_exact
 from ._round import Array, check_environment, round_to
+from ._units import MODES, UNITS
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -28,7 +32,9 @@ FAR = 600  # a weight below 2**-FAR of the largest is left out of the float64 su
 LOG2_E = 1.4426950408889634  # an approximation: the certificate decides, see score_factor
 
 
-def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "causal") -> Array:
+def attention(
+    q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+) -> Array:
     """Attention of T queries over S keys; query head h reads key and value head h // (Hq // Hkv). [ATTN-OUTPUT]
 
     Args:
@@ -37,12 +43,13 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         scale: multiplies the scores; None is the real number d**-0.5. A float is taken exactly. [ATTN-SCALE]
         mask: ``causal``: the queries are the last T of the S positions (S >= T), and query i sees the keys 0..S-T+i;
             ``full``: every query sees every key. [ATTN-VISIBLE]
+        accumulate: ``"exact"``, or the mode whose bits are wanted, such as ``"sm90"``. [ATTN-UNIT]
 
     Returns:
         bfloat16, shape (T, Hq, d).
 
     Raises:
-        OpError: a wrong dtype, shape, scale or mask.
+        OpError: a wrong dtype, shape, scale, mask or mode.
 
     Source: softmax(q k^T d^-1/2) v of "Attention Is All You Need", with the rounding points of spec/attention.md.
 
@@ -54,6 +61,7 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         [[[0.0, 1.0, 2.0, 3.0]], [[0.5, 1.0, 1.5, 2.0]]]
     """
     check_environment("attention")
+    choice("attention", "accumulate", accumulate, MODES)
     q, k, v = attention_arrays(q, k, v, mask)
     (queries, heads, d), (keys, kv_heads, _) = q.shape, k.shape
     factor = score_factor(d, attention_scale(scale))
@@ -62,14 +70,16 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
     step = max(1, BLOCK // max(group * keys, 1))
     for head in range(kv_heads) if out.size else ():
         mine = slice(head * group, (head + 1) * group)
-        key, value = _Matrix(k[:, head]), _Matrix(v[:, head])
+        if accumulate == "exact":
+            attend = partial(_attend_exactly, _Matrix(k[:, head]), _Matrix(v[:, head]), factor)
+        else:
+            unit = UNITS[MODES[accumulate].bf16, "bf16", "float32"]
+            attend = partial(attend_by_unit, unit, k[:, head], v[:, head], factor)
         for start in range(0, queries, step):
             index = np.arange(start, min(start + step, queries))
-            last = index + (keys - queries) if mask == "causal" else np.full(index.shape, keys)
-            visible = np.arange(keys) <= np.repeat(last, group)[:, None]  # [ATTN-VISIBLE]
-            query = _Matrix(q[index, mine].reshape(-1, d))
-            t = exponents(scores(query, key), factor)
-            out[index, mine] = average(t, visible, value).reshape(-1, group, d)
+            last = index + (keys - queries) if mask == "causal" else np.full(index.shape, keys - 1)
+            rows = attend(q[index, mine].reshape(-1, d), np.repeat(last, group))
+            out[index, mine] = rows.reshape(-1, group, d)
     return out
 
 
@@ -96,6 +106,12 @@ class _Matrix:
     def low(self) -> NDArray[np.int32]:
         """All finite numbers of a column are multiples of 2**low."""
         return lowest_exponents(self.zeroed.T).astype(np.int32)
+
+
+def _attend_exactly(key: _Matrix, value: _Matrix, factor: np.float32, q: Array, last: NDArray[np.int64]) -> Array:
+    """The outputs of query rows (rows, d), each of which sees the keys 0 .. last. [ATTN-VISIBLE]"""
+    visible = np.arange(len(key.values)) <= last[:, None]
+    return average(exponents(scores(_Matrix(q), key), factor), visible, value)
 
 
 @cache
@@ -146,36 +162,6 @@ def _special_dots(row: Float64, others: Float64) -> Float32:
     """Dot products with a NaN or infinite factor. float64 cannot overflow, so any order gives NaN or Inf alike."""
     with np.errstate(invalid="ignore"):
         return _rn32((row * others).sum(axis=1))
-
-
-def exponents(score: Float32, factor: np.float32) -> Float32:
-    """t = RN32(c * s). [ATTN-EXPONENT]"""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return score * factor
-
-
-@cache
-def thresholds() -> Float64:
-    """128 numbers that sort fractions as the midpoints log2((2 m + 1) / 256), m = 128..255, would. [ATTN-THRESHOLDS]
-
-    Near the thresholds (0.0056 to 0.9972) the fraction of a float32 t is a multiple of 2**-32, for |t| >= 2**-9; a
-    threshold is irrational. So it may be moved within its gap between two multiples, to the middle of it, which
-    float64 holds. Fractions of smaller |t| lie within 2**-9 of 0 or 1, beyond all thresholds.
-    """
-    middles = []
-    for m in range(128, 256):
-        low, high = (int(bound * 2**32) for bound in log2(Fraction(2 * m + 1, 256), 96))
-        if low != high:
-            raise ArithmeticError("a threshold is not separated by 96 bits")
-        middles.append((low + 0.5) * 2.0**-32)
-    return np.array(middles)
-
-
-def weights(t: Float64) -> tuple[Float64, Float64]:
-    """Integers m in 128..256 and n so that 2**t, rounded to 8 significant bits, is m * 2**(n - 7). [ATTN-WEIGHT]"""
-    n = np.floor(t)
-    # Of a tiny negative t the fraction rounds to 1: above all thresholds, as it should be.
-    return (128 + np.searchsorted(thresholds(), t - n)).astype(np.float64), n
 
 
 # ---- weighted average ------------------------------------------------------------------------------------------------

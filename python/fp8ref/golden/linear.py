@@ -25,13 +25,13 @@ from ._exact import (
     two_sum,
 )
 from ._round import check_environment, round_to, widen
-from ._units import UNITS, units_of
+from ._units import MODES, UNITS, units_of
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 OP = "linear"
-ACCUMULATORS = ("exact", *units_of("bf16", "float32"))
+ACCUMULATORS = (*MODES, *units_of("bf16", "float32"))
 OUTPUTS = 1 << 17  # outputs worked on at once, so that temporaries stay in cache
 WEIGHTS = 1 << 22  # weights prepared at once
 
@@ -125,7 +125,8 @@ def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> 
         x: (M, K) bfloat16.
         weight: (N, K) bfloat16, as ``nn.Linear`` stores it, or what :func:`operand` made of it.
         bias: (N,) bfloat16, float16 or float32, or None.
-        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``. [LINEAR-UNIT]
+        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``, or a mode such as
+            ``"sm90"``, which names one. [LINEAR-UNIT]
 
     Returns:
         (M, N) bfloat16: with ``exact`` the exact real ``sum_k x[m, k] * weight[n, k] + bias[n]``, rounded to float32
@@ -150,8 +151,9 @@ def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> 
     if shape[1] != k:
         raise fail(OP, f"x {array.shape} and weight {shape} must have the same K, as (M, K) and (N, K)")
     offset = bias_vector(OP, bias, n)
-    if accumulate != "exact":
-        return _by_unit(accumulate, array, kept.source if isinstance(kept, Operand) else kept, offset)
+    unit = MODES[accumulate].bf16 if accumulate in MODES else accumulate
+    if unit != "exact":
+        return _by_unit(unit, array, kept.source if isinstance(kept, Operand) else kept, offset)
     left, out = _widened(array), np.empty((m, n), BFLOAT16)
     step = n if isinstance(kept, Operand) else max(1, WEIGHTS // max(k, 1))
     for start in range(0, n, step or 1):
@@ -161,9 +163,9 @@ def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> 
     return out
 
 
-def _by_unit(accumulate: str, x: Array, weight: Array, bias: Float32 | None) -> Array:
+def _by_unit(unit: str, x: Array, weight: Array, bias: Float32 | None) -> Array:
     """RNbf(RN32(acc + bias)) of the accumulators of a tensor core: one chain over K, from +0. [LINEAR-UNIT]"""
-    acc = _tensor_core.chain(UNITS[accumulate, "bf16", "float32"], x, weight)
+    acc = _tensor_core.chain(UNITS[unit, "bf16", "float32"], x, weight)
     with np.errstate(over="ignore", invalid="ignore"):
         return round_to(acc if bias is None else acc + bias, "bfloat16")
 

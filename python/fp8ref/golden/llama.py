@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import attention, linear, quantize, residual, rmsnorm, rope, scaled_mm, silu_mul
-from ._args import BFLOAT16, Array, fail
+from ._args import BFLOAT16, Array, choice, fail
 from ._round import widen
+from ._units import ACCUMULATORS as FP8_ACCUMULATORS
+from ._units import MODES
 
 OP = "llama"
+ACCUMULATORS = (*MODES, *FP8_ACCUMULATORS)  # what a model can be loaded with [LLAMA-MODES]
 
 Float32 = NDArray[np.float32]
 Trace = Callable[[str, Array], None]
@@ -198,13 +201,29 @@ def _frequencies(rope_frequencies: Callable[..., Float32], config: LlamaConfig) 
     return rope_frequencies(config.head_dim, config.rope_theta, scaling)
 
 
+def check_accumulate(weights: LlamaWeights, accumulate: str) -> None:
+    """[LLAMA-MODES]
+
+    Raises:
+        OpError: ``accumulate`` is unknown, or it has no FP8 matrix product and the model needs one.
+    """
+    choice(OP, "accumulate", accumulate, ACCUMULATORS)
+    if accumulate not in MODES or MODES[accumulate].fp8 is not None:
+        return
+    for index, layer in enumerate(weights.layers):
+        for name, value in vars(layer).items():
+            if isinstance(value, Fp8Linear):
+                raise fail(OP, f"accumulate={accumulate!r} has no FP8 matrix product, but layers.{index}.{name} is FP8")
+
+
 @dataclass(frozen=True)
 class _Run:
     """One forward pass: what stays the same for all its layers."""
 
     config: LlamaConfig
     ops: Any
-    accumulate: str
+    fp8: str | None  # the accumulator of FP8 matrix products [LLAMA-MODES]
+    mode: str  # of the others, and of attention
     cache: KVCache
     cos: Float32
     sin: Float32
@@ -219,7 +238,7 @@ class _Run:
     def project(self, name: str, projection: Linear, x: Array) -> Array:
         """One projection, bfloat16 in and out. [LLAMA-LINEAR]"""
         if isinstance(projection, Bf16Linear):
-            return self.record(name, self.ops.linear(x, projection.weight, projection.bias))
+            return self.record(name, self.linear(x, projection))
         static = projection.input_scale is not None
         rule = "vllm.per_tensor_static" if static else "vllm.per_token"
         codes, scale = self.ops.quantize(x, rule, projection.input_scale)
@@ -232,7 +251,7 @@ class _Run:
             projection.weight_scale,
             bias=projection.bias,
             out_dtype="bfloat16",
-            accumulate=self.accumulate,
+            accumulate=self.fp8,
             epilogue="a_b",
         )
         return self.record(name, out)
@@ -246,7 +265,8 @@ class _Run:
         q = self.record(prefix + "q_rope", self.ops.rope(q, self.cos, self.sin))
         k = self.record(prefix + "k_rope", self.ops.rope(k, self.cos, self.sin))
         keys, values = self.cache.store(index, k, v)
-        mixed = self.record(prefix + "attention", self.ops.attention(q, keys, values, mask="causal"))
+        mixed = self.ops.attention(q, keys, values, mask="causal", accumulate=self.mode)
+        self.record(prefix + "attention", mixed)
         out = self.project(prefix + "o_proj", layer.o_proj, mixed.reshape(x.shape[0], -1))
         return self.record(prefix + "attention_residual", self.ops.residual(x, out))
 
@@ -259,6 +279,11 @@ class _Run:
         product = self.record(prefix + "silu_mul", self.ops.silu_mul(gate, up))
         out = self.project(prefix + "down_proj", layer.down_proj, product)
         return self.record(prefix + "mlp_residual", self.ops.residual(x, out))
+
+    def linear(self, x: Array, projection: Bf16Linear) -> Array:
+        """A bfloat16 projection. [LLAMA-LINEAR]"""
+        out: Array = self.ops.linear(x, projection.weight, projection.bias, self.mode)
+        return out
 
     def norm(self, x: Array, weight: Array) -> Array:
         """RMSNorm with the model's eps. [LLAMA-NORM]"""
@@ -285,7 +310,8 @@ def forward(
         tokens: ids (T,), T >= 1; their positions begin at ``cache.length``.
         cache: keys and values so far; on success it holds T tokens more.
         ops: the operations, attributes named as in spec/ops.toml: golden ones, or ``fp8ref.backend(name)``.
-        accumulate: the accumulator of FP8 projections, as ``scaled_mm`` names it.
+        accumulate: the accumulator of FP8 projections, as ``scaled_mm`` names it, or the mode of the whole model, such
+            as ``"sm90"``. [LLAMA-MODES]
         trace: called with the name and the (T, columns) array of every intermediate. [LLAMA-TRACE]
         logits_rows: how many of the last tokens get logits; None is all.
 
@@ -294,7 +320,8 @@ def forward(
         changes no bit. [LLAMA-CUT]
 
     Raises:
-        OpError: tokens outside of the vocabulary or beyond the positions, or an unknown accumulator.
+        OpError: tokens outside of the vocabulary or beyond the positions, an unknown accumulator, or a mode without FP8
+            for weights that are FP8.
 
     Example:
         >>> cache = KVCache(config)                                             # doctest: +SKIP
@@ -307,16 +334,18 @@ def forward(
     rows = ids.size if logits_rows is None else logits_rows
     if not 0 <= rows <= ids.size:
         raise fail(OP, f"logits_rows must be from 0 to {ids.size}, got {logits_rows!r}")
+    check_accumulate(weights, accumulate)
+    fp8, mode = (MODES[accumulate].fp8, accumulate) if accumulate in MODES else (accumulate, "exact")
     positions = np.arange(cache.length, cache.length + ids.size)
     cos, sin = ops.rope_table(positions, _frequencies(ops.rope_frequencies, config))
-    run = _Run(config, ops, accumulate, cache, cos, sin, trace)
+    run = _Run(config, ops, fp8, mode, cache, cos, sin, trace)
     x = run.record("embed_tokens", weights.embed_tokens[ids])
     for index, layer in enumerate(weights.layers):
         x = run.mlp(index, layer, run.attend(index, layer, x))
     x = run.record("norm", run.norm(x, weights.norm))
     if rows:
         # [LINEAR-LOGITS]
-        logits = widen(ops.linear(x[ids.size - rows :], weights.lm_head.weight, weights.lm_head.bias))
+        logits = widen(run.linear(x[ids.size - rows :], weights.lm_head))
         run.record("logits", logits)
     else:
         logits = np.empty((0, config.vocab_size), np.float32)

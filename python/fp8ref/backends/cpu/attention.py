@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from ... import _ext
-from ...golden._args import attention_arrays, attention_scale
+from ...golden._args import attention_arrays, attention_scale, choice
 from ._arrays import BFLOAT16, Array, bits
 
 
-def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "causal") -> Array:
+def attention(
+    q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+) -> Array:
     """Attention of T queries over S keys, as :func:`fp8ref.attention`.
 
     Args:
@@ -21,12 +23,13 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         v: the same.
         scale: multiplies the scores; None is the real number d**-0.5. A float is taken exactly.
         mask: ``causal``: the queries are the last T of the S positions; ``full``: every query sees every key.
+        accumulate: ``"exact"``, or the mode whose bits are wanted, such as ``"sm90"``.
 
     Returns:
         bfloat16, shape (T, Hq, d).
 
     Raises:
-        OpError: a wrong dtype, shape, scale or mask.
+        OpError: a wrong dtype, shape, scale, mask or mode.
 
     Example:
         >>> import fp8ref, numpy as np, ml_dtypes
@@ -35,6 +38,7 @@ def attention(q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "c
         >>> fp8ref.backend("cpu").attention(q, k, v).astype(float).tolist()
         [[[0.0, 1.0]], [[0.5, 1.0]]]
     """
+    choice("attention", "accumulate", accumulate, ("exact",))
     query, key, value = attention_arrays(q, k, v, mask)
     number = attention_scale(scale)
     d = query.shape[2]

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs of attention by a tensor core: sums that cancel, faint weights, blocks far apart, and what must not leak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from bits import BF16, bf16
+
+from .attention import UNIT, _normal
+from .case import Case
+from .mma import MODES
+
+BLOCK, SUPERBLOCK = 128, 2048
+
+
+def _case(name: str, q: Any, k: Any, v: Any, accumulate: str = "sm90", **more: Any) -> Case:
+    return Case(f"{accumulate} {name}", "attention", q=q, k=k, v=v, accumulate=accumulate, **more)
+
+
+def _keys(logits: Any) -> np.ndarray:
+    """Keys of which the query (1, 1) makes these t, to the sixteen bits that two bf16 numbers have."""
+    t = np.asarray(logits, np.float64)
+    high = t.astype(np.float32).astype(BF16)
+    wide = high.astype(np.float64)
+    low = np.where(np.isfinite(wide), t - np.where(np.isfinite(wide), wide, 0), 0)
+    return np.stack([high, low.astype(np.float32).astype(BF16)], axis=1)[:, None]
+
+
+def _scored(name: str, logits: Sequence[float], values: Any, accumulate: str = "sm90") -> Case:
+    """One query; key j has t_j = logits[j] and the values values[j], as they are and negated."""
+    one = np.asarray(values, np.float64).reshape(len(logits), -1)
+    pairs = np.concatenate([one, -one], axis=1)[:, None, :2]
+    return _case(name, bf16([[[1, 1]]]), _keys(logits), bf16(pairs), accumulate, scale=UNIT, mask="full")
+
+
+def _random() -> Iterator[Case]:
+    rng = np.random.default_rng(64)
+    # tokens, keys, query heads, key heads, head dimension: K tails, grouped heads, rows on both sides of a block's edge
+    shapes = [(3, 3, 2, 1, 8), (2, 9, 4, 2, 17), (4, 130, 1, 1, 5), (3, 257, 2, 1, 3), (1, 1, 1, 1, 1)]
+    for shape in shapes:
+        tokens, keys, heads, key_heads, dim = shape
+        for mode in MODES if shape is shapes[1] else ("sm90",):
+            for factor in (1.0, 9.0):
+                q = _normal(rng, tokens, heads, dim, factor=factor)
+                k, v = (_normal(rng, keys, key_heads, dim) for _ in range(2))
+                for mask in ("causal", "full"):
+                    yield _case(f"{shape} times {factor}, {mask}", q, k, v, mode, mask=mask)
+    for scale in (0.3, 0.0, 1e-30, 1e30):
+        yield _case(f"scale {scale}", q, k, v, scale=scale)
+    q, none = _normal(rng, 2, 1, 4), np.zeros((0, 1, 4), BF16)
+    yield _case("no keys", q, none, none, mask="full")
+    yield _case("no tokens", none, q, q)
+
+
+def _cancelling(rng: np.random.Generator, keys: int, columns: int, low: int = -12) -> np.ndarray:
+    """Values whose exact sum is a few of their last bits: what a chain cuts away decides."""
+    half = np.ldexp(rng.integers(128, 256, (keys // 2, columns)), rng.integers(low, 0, (keys // 2, columns)))
+    values = np.concatenate([half, -half])
+    rng.shuffle(values)
+    values[rng.integers(0, keys)] += 0.0625
+    return values.astype(np.float32).astype(BF16)[:, None]
+
+
+def _cancellations() -> Iterator[Case]:
+    """Equal weights, and weights that are not, over values that cancel: every cut and every order shows."""
+    rng = np.random.default_rng(65)
+    for mode in MODES:
+        for keys in (16, 64, 128, 300):
+            v = _cancelling(rng, keys, 4)
+            k = np.zeros(v.shape, BF16)
+            yield _case(f"{keys} values cancel", np.zeros((1, 1, 4), BF16), k, v, mode, mask="full")
+            k[:, 0, 0] = rng.standard_normal(keys)
+            yield _case(f"{keys} weighted values cancel", bf16([[[3, 0, 0, 0]]]), k, v, mode, scale=UNIT, mask="full")
+    # Scores that cancel: s is one chain over the head, and a small score decides a weight.
+    half = _normal(rng, 3, 1, 20, factor=64.0)
+    q = np.concatenate([half, half, bf16([[[1]]] * 3)], axis=2)
+    k = np.concatenate([_normal(rng, 40, 1, 20)] * 2 + [_normal(rng, 40, 1, 1)], axis=2)
+    k[:, :, 20:40] = -k[:, :, 20:40]
+    k[:, :, 7] *= BF16.type(1 + 2.0**-7)
+    yield _case("scores cancel", q, k, _normal(rng, 40, 1, 41), scale=UNIT, mask="full")
+
+
+def _faint_weights() -> Iterator[Case]:
+    """Weights around the end of bf16, under a key of weight 1 and value 0: their sum alone is seen."""
+    rng = np.random.default_rng(66)
+    big = 2.0**120
+    for t in (-125.5, -126, -127, -128.5, -132, -133, -134, -135, -150, -1000, -(2.0**120)):
+        yield _scored(f"weight 2**{t}", [0, t], [0, big])
+    for top in (1, 200, 2.0**23, 2.0**100):
+        yield _scored(f"weight 2**-130 of 2**{top}", [top, top - 130], [0, big])
+    # Every significand of a weight, at each number of bits that are left of it: eight keys and a column for each.
+    for exponent in (-126, -127, -129, -132, -133, -134):
+        for few in np.log2(np.arange(128, 256) / 128).reshape(16, 8):
+            v = np.concatenate([np.zeros((1, 8)), 2.0**127 * np.eye(8)])[:, None]
+            k = np.pad(_keys([0, *(few + exponent)]), ((0, 0), (0, 0), (0, 6)))
+            q = bf16([[[1, 1, *[0] * 6]]])
+            yield _case(f"faint weights 2**{exponent + few[0]:.3f}", q, k, bf16(v), scale=UNIT, mask="full")
+    for top in (-0.1, -7.3, 5.5):
+        v, k = _cancelling(rng, 64, 2), _keys(top - np.linspace(0, 7, 64))
+        yield _case(f"a largest t of {top}", bf16([[[1, 1]]]), k, v, scale=UNIT, mask="full")
+
+
+def _merging(rng: np.random.Generator, blocks: int, columns: int) -> np.ndarray:
+    """One value a block, its first key's: sums of blocks that float32 adds differently in every order."""
+    v = np.zeros((blocks * BLOCK, 1, columns))
+    significands = rng.integers(128, 256, (blocks, columns)) * rng.choice([-1, 1], (blocks, columns))
+    v[::BLOCK, 0] = np.ldexp(significands, rng.choice([0, 9, 18, 27], (blocks, columns)))
+    v[-BLOCK, 0] = -np.round(v[: -BLOCK or None, 0].sum(axis=0))  # near the opposite of all others
+    return v.astype(np.float32).astype(BF16)
+
+
+def _merges() -> Iterator[Case]:
+    rng = np.random.default_rng(67)
+    for blocks in (2, 3, 5):
+        v = _merging(rng, blocks, 6)
+        q, k = _normal(rng, 2, 1, 6, factor=4.0), _normal(rng, len(v), 1, 6)
+        yield _case(f"{blocks} blocks of equal weights", 0 * q, k, v, mask="full")
+        yield _case(f"{blocks} blocks", q, k, v, mask="full")
+        yield _case(f"{blocks} blocks, causal", np.concatenate([q, q]), k, v)
+    for blocks in (16, 17, 33):
+        v = _merging(rng, blocks, 4)
+        q, k = np.zeros((1, 1, 4), BF16), np.zeros(v.shape, BF16)
+        yield _case(f"superblocks of {blocks} blocks", q, k, v, mask="full")
+    v = _cancelling(rng, SUPERBLOCK + BLOCK + 6, 2)
+    q, k = bf16([[[2, 1]]] * 2), _normal(rng, len(v), 1, 2)
+    yield _case("superblocks of weighted values", q, k, v)
+
+
+def _apart(name: str, gap: float, values: tuple[float, float], order: int = 1) -> Case:
+    """Two blocks whose M differ by `gap`: the lower one's value, then the higher one's."""
+    logits = [-gap, *[-math.inf] * (BLOCK - 1), 0]
+    column = [values[0], *[0.0] * (BLOCK - 1), values[1]]
+    if order < 0:
+        logits, column = [0, *[-math.inf] * (BLOCK - 1), -gap], [values[1], *[0.0] * (BLOCK - 1), values[0]]
+    q, k = bf16([[[1, 0]]]), bf16([[[t, 0]] for t in logits])
+    v = bf16([[[x, 2 * x if abs(x) < 1e30 else x]] for x in column])
+    return _case(name, q, k, v, scale=UNIT, mask="full")
+
+
+def _far_blocks() -> Iterator[Case]:
+    for order, place in ((1, "after"), (-1, "before")):
+        for gap in (1, 100, 125, 126, 127, 128, 149, 150, 300, 2.0**30, 2.0**100):
+            yield _apart(f"2**127 of a block 2**{gap} below, {place}", gap, (2.0**127, 0), order)
+        for exponent in (3, -1, -4, -7, -8):
+            yield _apart(f"2**{exponent} of a block 2**126 below, {place}", 126, (129 * 2.0**exponent, 0), order)
+        for infinity in (math.inf, -math.inf, math.nan):
+            for gap in (126, 127):
+                yield _apart(f"{infinity} of a block 2**{gap} below, {place}", gap, (infinity, 1), order)
+    yield _apart("infinities of both signs", 3, (math.inf, -math.inf))
+    # A block without terms between two, and superblocks of which the first has none.
+    inf = math.inf
+    yield _scored("an empty block", [0, *[-inf] * 300, 1], [1, *[math.nan] * 300, 3])
+    yield _scored("an empty superblock", [*[-inf] * (SUPERBLOCK + 1), 1, 0], [*[math.nan] * (SUPERBLOCK + 1), 1, 3])
+    yield _scored("no terms", [-inf] * 130, [math.nan] * 130)
+
+
+def _specials() -> Iterator[Case]:
+    """[ATTN-UNIT-SPECIAL]"""
+    inf, nan, big = math.inf, math.nan, 255 * 2.0**120
+    yield _scored("value Inf", [0, -4, 1], [1, inf, 3])
+    yield _scored("value Inf of a faint weight", [0, -133, 1], [1, inf, 3])
+    yield _scored("value Inf of a weight that is zero", [0, -140, 1], [1, inf, 3])
+    yield _scored("value Inf of no term", [0, -inf, 1], [1, inf, 3])
+    yield _scored("value NaN of no term", [0, -inf, 1], [1, nan, 3])
+    yield _scored("value NaN of a weight that is zero", [0, -1000, 1], [1, nan, 3])
+    yield _scored("values of both infinities", [0, -4, 1], [-inf, inf, 3])
+    yield _scored("t NaN", [0, nan, 1], [1, 2, 3])
+    yield _scored("t +Inf", [0, inf, 1], [1, 2, 3])
+    yield _scored("t NaN in the second block", [*[0] * 130, nan], [1] * 131)
+    yield _scored("largest values", [0] * 3, [big] * 3)
+    yield _scored("largest values cancel too late", [0] * 4, [big, big, -big, -big])
+    yield _scored("largest values of two blocks", [0, *[-inf] * 127, 0], [big, *[0] * 127, big])
+    yield _scored("smallest values", [0, 0, 1], [2.0**-133, 0, -(2.0**-133)])
+    yield _scored("a negative number that underflows", [0, 0, 0], [-(2.0**-133), 0, 0])
+    yield _scored("minus zeros", [0, 1], [-0.0, -0.0])
+    yield _scored("cancels to zero", [0, 0], [1, -1])
+    rng = np.random.default_rng(68)
+    for special in (nan, inf, -inf):
+        for where in ("k", "v"):
+            q, k, v = (_normal(rng, n, heads, 4) for n, heads in ((6, 4), (131, 2), (131, 2)))
+            for j in (127, 129):
+                {"k": k, "v": v}[where][j, 1, 2] = special
+            for mask in ("causal", "full"):
+                yield _case(f"{special} in {where}, {mask}", q, k, v, mask=mask)
+
+
+@cache
+def cases() -> list[Case]:
+    """All calls of attention by a mode."""
+    groups = (_random, _cancellations, _faint_weights, _merges, _far_blocks, _specials)
+    return [case for group in groups for case in group()]
