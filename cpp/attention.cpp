@@ -8,8 +8,11 @@
 #include <cmath>
 #include <cstdint>
 
+#include "attention_unit.h"
 #include "dots.h"
 #include "fp8ref/cpu.h"
+#include "fp8ref/errors.h"
+#include "fp8ref/modes.h"
 #include "fpenv.h"
 #include "parallel.h"
 
@@ -255,6 +258,9 @@ float attention_log2e_scale(double scale) {
 }
 
 void attention(const AttentionArgs& args) {
+  const Mode* mode = find_mode(args.accumulate);
+  if (mode == nullptr) throw OpError("attention: accumulate is no mode");
+  if (mode->bf16 != Accumulate::exact) return attention_by_unit(args, mode->bf16);
   if (args.q_len == 0 || args.q_heads == 0) return;
   const std::int64_t group = args.q_heads / args.kv_heads;
   const std::int64_t rows = std::clamp<std::int64_t>(kTaskScores / (args.kv_len + 1), 1, kTaskRows);

@@ -11,6 +11,7 @@
 #include "dots.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/errors.h"
+#include "fp8ref/modes.h"
 #include "fpenv.h"
 
 namespace fp8ref::cpu {
@@ -112,7 +113,8 @@ void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::i
 }
 
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
-            Accumulate unit, bf16* out) {
+            Accumulate accumulate, bf16* out) {
+  const Accumulate unit = bf16_unit(accumulate);
   if (unit != unit_of(unit)) throw OpError("linear: a promoted accumulator is no unit");
   const FpEnv env;
   const MmaArgs args{x, w, Operand::bf16, Operand::bf16, m, n, k, nullptr, unit, OutDtype::float32, nullptr};

@@ -46,6 +46,7 @@ class OpsLlama final : public Llama {
         narrow_(*ops_, kLogits * config_.vocab_size),
         wide_(*ops_, kLogits * config_.vocab_size),
         choice_(*ops_, 1) {
+    check_projections(weights, setup_);
     for (const LlamaLayerWeights& layer : weights.layers) layers_.emplace_back(*ops_, layer, config_.hidden_size);
   }
 

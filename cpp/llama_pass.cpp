@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "fp8ref/cpu.h"
+#include "fp8ref/errors.h"
+#include "fp8ref/modes.h"
 
 namespace fp8ref {
 
@@ -13,9 +15,23 @@ using Type = TraceValue::Type;
 
 Setup::Setup(const LlamaConfig& numbers, Accumulate accumulator)
     : config(numbers),
-      accumulate(accumulator),
+      fp8(find_mode(accumulator) != nullptr ? find_mode(accumulator)->fp8 : accumulator),
+      mode(find_mode(accumulator) != nullptr ? accumulator : Accumulate::exact),
       eps(static_cast<float>(numbers.rms_norm_eps)),
       log2e_scale(cpu::attention_log2e_scale(numbers.head_dim)) {}
+
+void check_projections(const LlamaWeights& weights, const Setup& setup) {
+  if (setup.fp8) return;
+  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+    const LlamaLayerWeights& layer = weights.layers[i];
+    for (const Projection* projection : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.gate_proj,
+                                         &layer.up_proj, &layer.down_proj}) {
+      if (projection->weight != nullptr) continue;
+      throw OpError("llama: accumulate has no FP8 matrix product, but layers." + std::to_string(i) +
+                    " has FP8 projections");
+    }
+  }
+}
 
 namespace {
 
@@ -184,8 +200,8 @@ void Pass::quantize(Input& input, const Linear& linear) {
 void Pass::project(const std::string& name, const Linear& linear, Input& input, bf16* out) {
   const float* bias = linear.bias ? linear.bias->data() : nullptr;
   if (linear.weight != nullptr) {
-    ops_.linear({input.values, linear.weight, rows_, linear.out, linear.in, bias, linear.facts->data(),
-                 Accumulate::exact, out});
+    ops_.linear(
+        {input.values, linear.weight, rows_, linear.out, linear.in, bias, linear.facts->data(), setup_.mode, out});
   } else {
     quantize(input, linear);
     const bool per_token = !input.scale.has_value();
@@ -201,7 +217,7 @@ void Pass::project(const std::string& name, const Linear& linear, Input& input, 
                     .a_scale = {input.scales, per_token ? 1 : 0},
                     .b_scale = {linear.weight_scale.data(), linear.weight_scale_stride},
                     .bias = bias,
-                    .accumulate = setup_.accumulate,
+                    .accumulate = setup_.fp8.value(),
                     .epilogue = Epilogue::a_b,
                     .out_dtype = OutDtype::bfloat16,
                     .out = out});
@@ -235,7 +251,8 @@ void Pass::attend(std::int64_t index, const Layer& layer) {
                   .head_dim = dim,
                   .log2e_scale = setup_.log2e_scale,
                   .mask = Mask::causal,
-                  .out = scratch_.mixed.data()});
+                  .out = scratch_.mixed.data(),
+                  .accumulate = setup_.mode});
   record(prefix + "attention", scratch_.mixed.data(), heads * dim);
   Input mixed{scratch_.mixed.data(), heads * dim};
   project(prefix + "o_proj", layer.o_proj, mixed, scratch_.projected.data());
@@ -278,7 +295,7 @@ void Pass::norm(const bf16* weight, std::int64_t count) {
 
 void Pass::logits(const Linear& lm_head, std::int64_t first, std::int64_t rows, bf16* out) {
   ops_.linear({scratch_.normed.data() + first * config_.hidden_size, lm_head.weight, rows, lm_head.out, lm_head.in,
-               nullptr, lm_head.facts->data(), Accumulate::exact, out});
+               nullptr, lm_head.facts->data(), setup_.mode, out});
 }
 
 }  // namespace fp8ref

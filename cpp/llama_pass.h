@@ -20,10 +20,14 @@ struct Setup {
   Setup(const LlamaConfig& config, Accumulate accumulator);
 
   const LlamaConfig config;
-  const Accumulate accumulate;
-  const float eps;          // [LLAMA-NORM]
-  const float log2e_scale;  // [LLAMA-ATTENTION]
+  const std::optional<Accumulate> fp8;  // the accumulator of FP8 projections [LLAMA-MODES]
+  const Accumulate mode;                // of the others, lm_head and attention
+  const float eps;                      // [LLAMA-NORM]
+  const float log2e_scale;              // [LLAMA-ATTENTION]
 };
+
+/// Throws OpError if some projection is FP8 and the mode has no FP8 matrix product.
+void check_projections(const LlamaWeights& weights, const Setup& setup);
 
 /// A projection on its device. What `linear` wants to know of the rows is there where it is bf16.
 struct Linear {

@@ -27,7 +27,7 @@ struct LinearArgs {
   std::int64_t m, n, k;
   const float* bias;      // (n) or nullptr
   const RowFacts* facts;  // of w
-  Accumulate accumulate;  // exact, or a unit
+  Accumulate accumulate;  // a mode, or a unit
   bf16* out;
 };
 

@@ -15,11 +15,11 @@ void linear(In<std::uint16_t> x, In<std::uint16_t> weight, std::optional<In<floa
   const auto m = static_cast<std::int64_t>(x.shape(0)), n = static_cast<std::int64_t>(weight.shape(0));
   const auto k = static_cast<std::int64_t>(x.shape(1));
   const float* offset = bias ? bias->data() : nullptr;
-  const fp8ref::Accumulate unit = accumulate_of(accumulate);
-  if (unit == fp8ref::Accumulate::exact) {
+  const fp8ref::Accumulate name = accumulate_of(accumulate);
+  if (name == fp8ref::Accumulate::exact) {
     fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), m, n, k, offset, nullptr, as_bf16(out.data()));
   } else {
-    fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), m, n, k, offset, unit, as_bf16(out.data()));
+    fp8ref::cpu::linear(as_bf16(x.data()), as_bf16(weight.data()), m, n, k, offset, name, as_bf16(out.data()));
   }
 }
 

@@ -33,14 +33,17 @@ Overflow overflow_of(std::string_view name) {
 }
 
 Accumulate accumulate_of(std::string_view name) {
-  static constexpr Table<Accumulate, 8> table{{{"exact", Accumulate::exact},
-                                               {"sm80_mma", Accumulate::sm80_mma},
-                                               {"sm89_mma", Accumulate::sm89_mma},
-                                               {"sm90_mma_sync", Accumulate::sm90_mma_sync},
-                                               {"sm90_wgmma", Accumulate::sm90_wgmma},
-                                               {"sm90_wgmma_promoted", Accumulate::sm90_wgmma_promoted},
-                                               {"sm100_tcgen05", Accumulate::sm100_tcgen05},
-                                               {"sm120_mma", Accumulate::sm120_mma}}};
+  static constexpr Table<Accumulate, 11> table{{{"exact", Accumulate::exact},
+                                                {"sm80_mma", Accumulate::sm80_mma},
+                                                {"sm89_mma", Accumulate::sm89_mma},
+                                                {"sm90_mma_sync", Accumulate::sm90_mma_sync},
+                                                {"sm90_wgmma", Accumulate::sm90_wgmma},
+                                                {"sm90_wgmma_promoted", Accumulate::sm90_wgmma_promoted},
+                                                {"sm100_tcgen05", Accumulate::sm100_tcgen05},
+                                                {"sm120_mma", Accumulate::sm120_mma},
+                                                {"sm80", Accumulate::sm80},
+                                                {"sm89", Accumulate::sm89},
+                                                {"sm90", Accumulate::sm90}}};
   return lookup("accumulate", name, table);
 }
 

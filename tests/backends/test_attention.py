@@ -14,7 +14,9 @@ from bits import BF16, assert_same_bits, from_bits
 from everywhere import assert_everywhere, implementation
 from fp8ref import _ext
 from fp8ref.golden.attention import score_factor
+from inputs import attention_unit
 from inputs.attention import UNIT, cases
+from inputs.mma import MODES
 
 # queries, keys, query heads, key heads, head dimension
 SHAPES = [
@@ -38,7 +40,7 @@ def heads(rng, shape, spread=0.0):
     return [normal(rng, size, spread) for size in sizes]
 
 
-@pytest.mark.parametrize("case", cases(), ids=repr)
+@pytest.mark.parametrize("case", [*cases(), *attention_unit.cases()], ids=repr)
 def test_cases(case):
     assert_everywhere("attention", **case.arguments)
 
@@ -49,6 +51,8 @@ def test_random(shape, mask):
     rng = np.random.default_rng(71)
     assert_everywhere("attention", *heads(rng, shape), mask=mask)
     assert_everywhere("attention", *heads(rng, shape, 3.0), 0.7, mask)
+    for mode in MODES:
+        assert_everywhere("attention", *heads(rng, shape, 3.0), 0.7, mask, mode)
 
 
 @pytest.mark.parametrize("spread", [6.0, 20.0, 60.0])
@@ -56,7 +60,8 @@ def test_wide_range(spread):
     """Weights and values of all magnitudes: many scores and quotients are left to the exact paths."""
     rng = np.random.default_rng(72)
     for shape in ((6, 9, 2, 1, 5), (3, 70, 1, 1, 3)):
-        assert_everywhere("attention", *heads(rng, shape, spread))
+        for accumulate in ("exact", *MODES):
+            assert_everywhere("attention", *heads(rng, shape, spread), accumulate=accumulate)
 
 
 @given(st.data())
@@ -84,7 +89,8 @@ def test_any_bits(data):
         for _ in range(data.draw(st.integers(0, 2))):
             special = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 3e38]))
             array[tuple(rng.integers(0, n) for n in array.shape)] = special
-    assert_everywhere("attention", q, k, v, mask=data.draw(st.sampled_from(["causal", "full"])))
+    mask, accumulate = (data.draw(st.sampled_from(names)) for names in (["causal", "full"], ["exact", *MODES]))
+    assert_everywhere("attention", q, k, v, mask=mask, accumulate=accumulate)
 
 
 def test_every_weight():
@@ -97,17 +103,30 @@ def test_every_weight():
     q = np.stack([high, middle, t - high - middle], 1).astype(BF16)[:, None, :]
     k = np.array([[[1.0] * 3], [[0.0] * 3]], BF16)
     v = np.array([[[1.0, 0.0, 3.0]], [[0.0, 1.0, -5.0]]], BF16)
-    assert_everywhere("attention", q, k, v, UNIT, "full")
+    for accumulate in ("exact", *MODES):
+        assert_everywhere("attention", q, k, v, UNIT, "full", accumulate)
 
 
-def test_cuts_change_nothing():
-    """A prefill at once, in chunks, and token by token."""
+@pytest.mark.parametrize("accumulate", ["exact", *MODES])
+def test_cuts_change_nothing(accumulate):
+    """A prefill at once, in chunks, and token by token. [ATTN-UNIT-CUT]"""
     attention = implementation("cpu", "attention")
-    q, k, v = heads(np.random.default_rng(73), (90, 90, 6, 2, 24))
-    whole = attention(q, k, v)
+    q, k, v = heads(np.random.default_rng(73), (140, 140, 6, 2, 24))
+    whole = attention(q, k, v, accumulate=accumulate)
     for step in (1, 7, 64):
-        parts = [attention(q[i : i + step], k[: i + step], v[: i + step]) for i in range(0, 90, step)]
+        ends = range(step, 140 + step, step)
+        parts = [attention(q[e - step : e], k[:e], v[:e], accumulate=accumulate) for e in ends]
         assert_same_bits(np.concatenate(parts), whole)
+
+
+def test_superblocks():
+    """Two superblocks and a part of a third, by one query and by several, values that are not finite among them."""
+    rng = np.random.default_rng(75)
+    for spread in (0.0, 30.0):
+        q, k, v = heads(rng, (3, 4200, 2, 1, 9), spread)
+        v[rng.integers(0, 4200, 3), 0, rng.integers(0, 9, 3)] = [np.inf, -np.inf, np.nan]
+        for mode in MODES:
+            assert_everywhere("attention", q, k, v, accumulate=mode)
 
 
 def test_factor():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bits import BF16, from_bits
 from everywhere import assert_everywhere
-from inputs.mma import WIDE_UNITS
+from inputs.mma import MODES, WIDE_UNITS
 
 SHAPES = [(1, 1, 1), (1, 100, 576), (1, 7, 33), (2, 3, 31), (4, 97, 100), (131, 200, 72), (9, 30, 1001)]
 
@@ -86,7 +86,7 @@ def test_overflow_and_zero():
         assert_everywhere("linear", x, weight, bias)
 
 
-@pytest.mark.parametrize("accumulate", WIDE_UNITS)
+@pytest.mark.parametrize("accumulate", [*WIDE_UNITS, *MODES])
 @pytest.mark.parametrize("shape", [*SHAPES[:5], (9, 30, 1001)], ids=str)
 def test_by_unit(shape, accumulate):
     m, n, k = shape
@@ -98,7 +98,7 @@ def test_by_unit(shape, accumulate):
 
 
 @given(
-    accumulate=st.sampled_from(WIDE_UNITS),
+    accumulate=st.sampled_from([*WIDE_UNITS, *MODES]),
     seed=st.integers(0, 2**32),
     shape=st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 40)),
     specials=st.booleans(),

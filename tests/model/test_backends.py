@@ -12,6 +12,7 @@ import pytest
 from bits import assert_same_bits
 from fp8ref import backend
 from fp8ref.checkpoint import Checkpoint, LlamaReader
+from fp8ref.errors import OpError
 from fp8ref.golden import llama
 from fp8ref.model import load
 from model.tiny import SCHEMES, write_tiny
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 PROMPT = np.random.default_rng(6).integers(0, 80, 17)
 
 
-@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma", "sm90_wgmma_promoted", "sm89_mma"])
+@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma", "sm90_wgmma_promoted", "sm89_mma", "sm90", "sm89"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_intermediate(tmp_path: Path, scheme: str, accumulate: str) -> None:
     folder = write_tiny(tmp_path / "model", scheme)
@@ -59,8 +60,21 @@ def test_every_kind_of_model(tmp_path: Path, changes: dict[str, object]) -> None
     assert_same_bits(cpu.trace(PROMPT), golden.trace(PROMPT))
 
 
-def test_cuts_on_cpu(tmp_path: Path) -> None:
-    cpu = load(write_tiny(tmp_path / "model"), backend="cpu")
+def test_a_mode_without_fp8(tmp_path: Path) -> None:
+    """[LLAMA-MODES]"""
+    folder = write_tiny(tmp_path / "bf16", "bf16")
+    golden, cpu = (load(folder, backend=name, accumulate="sm80") for name in ("golden", "cpu"))
+    assert_same_bits(cpu.trace(PROMPT), golden.trace(PROMPT))
+    folder = write_tiny(tmp_path / "mixed", "mixed")
+    for name in ("golden", "cpu"):
+        with pytest.raises(OpError, match="no FP8 matrix product"):
+            load(folder, backend=name, accumulate="sm80")
+
+
+@pytest.mark.parametrize("accumulate", ["exact", "sm90"])
+def test_cuts_on_cpu(tmp_path: Path, accumulate: str) -> None:
+    """[LLAMA-CUT]"""
+    cpu = load(write_tiny(tmp_path / "model"), backend="cpu", accumulate=accumulate)
     whole = cpu.logits(PROMPT)
     for chunk in (7, 1):
         assert_same_bits(cpu.logits(PROMPT, chunk=chunk), whole)

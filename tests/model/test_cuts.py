@@ -35,8 +35,9 @@ def test_cuts_change_no_bit(tmp_path: Path, scheme: str) -> None:
     same_cuts(load(write_tiny(tmp_path / "model", scheme), backend="golden"))
 
 
-def test_cuts_change_no_bit_with_the_tensor_core(tmp_path: Path) -> None:
-    same_cuts(load(write_tiny(tmp_path / "model"), backend="golden", accumulate="sm90_wgmma"))
+@pytest.mark.parametrize("accumulate", ["sm90_wgmma", "sm90"])
+def test_cuts_change_no_bit_with_the_tensor_core(tmp_path: Path, accumulate: str) -> None:
+    same_cuts(load(write_tiny(tmp_path / "model"), backend="golden", accumulate=accumulate))
 
 
 def test_cuts_change_no_bit_with_biases_llama3_rope_and_tied_embeddings(tmp_path: Path) -> None:
@@ -48,8 +49,10 @@ def test_cuts_change_no_bit_with_biases_llama3_rope_and_tied_embeddings(tmp_path
 
 def test_accumulators_differ(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "model")
-    exact, core = (load(folder, backend="golden", accumulate=a).logits(PROMPT) for a in ("exact", "sm90_wgmma"))
+    names = ("exact", "sm90_wgmma", "sm90")
+    exact, core, mode = (load(folder, backend="golden", accumulate=a).logits(PROMPT) for a in names)
     assert not np.array_equal(exact, core)
+    assert not np.array_equal(exact, mode)
 
 
 def test_prepared_weights_change_no_bit(tmp_path: Path) -> None:

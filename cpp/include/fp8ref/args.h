@@ -87,9 +87,10 @@ struct AttentionArgs {
   const bf16* k;  // (kv_len, kv_heads, head_dim); token stride below
   const bf16* v;  // the same
   std::int64_t q_len, kv_len, q_heads, kv_heads, head_dim;
-  float log2e_scale;  // c = RN32(log2(e) * scale)
-  Mask mask;          // causal: query i sees keys 0 .. kv_len - q_len + i
-  bf16* out;          // (q_len, q_heads, head_dim)
+  float log2e_scale;                          // c = RN32(log2(e) * scale)
+  Mask mask;                                  // causal: query i sees keys 0 .. kv_len - q_len + i
+  bf16* out;                                  // (q_len, q_heads, head_dim)
+  Accumulate accumulate = Accumulate::exact;  // or another mode
 };
 
 }  // namespace fp8ref

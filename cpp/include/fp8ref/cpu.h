@@ -52,9 +52,10 @@ void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts
 /// out (m, n) = RNbf(RN32(x . w (+ bias))); w_facts: n entries, or nullptr to have them computed.
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
             const RowFacts* w_facts, bf16* out);
-/// The same with the accumulators of a tensor core in place of the exact dots. Throws OpError if it takes no bf16.
+/// The same with the accumulators of a tensor core, or of a mode's, in place of the exact dots. Throws OpError if it
+/// takes no bf16, or is exact.
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
-            Accumulate unit, bf16* out);
+            Accumulate accumulate, bf16* out);
 
 // ---- rmsnorm --------------------------------------------------------------------------------------------------------
 /// weight may be nullptr (the weightless form). eps > 0.
@@ -75,6 +76,7 @@ void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t h
 float attention_log2e_scale(std::int64_t head_dim);
 /// c = RN32(log2(e) * scale) for a scale given as a double.
 float attention_log2e_scale(double scale);
+/// Throws OpError if args.accumulate is no mode.
 void attention(const AttentionArgs& args);
 
 // ---- silu_mul, residual, sample -------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ enum class Accumulate {
   sm90_wgmma_promoted,
   sm100_tcgen05,
   sm120_mma,
+  sm80,  // modes: a unit for FP8 and one for all others (modes.h)
+  sm89,
+  sm90,
 };
 enum class Operand { e4m3, e5m2, bf16, fp16 };
 enum class Epilogue { a_b, b_a, ab, deepgemm, triton, triton_ba };

@@ -96,15 +96,11 @@ def merge(first: State, second: State) -> State:
     """Two states of each row as one, relative to the larger M. [ATTN-UNIT-MERGE]"""
     top = np.maximum(first.top, second.top)
     with np.errstate(all="ignore"):
-        sums = _scaled(first, top) + _scaled(second, top)
-    for one, other in ((first, second), (second, first)):
-        alone = other.top == -np.inf
-        sums[alone] = one.sums[alone]
-    return State(top, sums)
+        return State(top, _scaled(first, top) + _scaled(second, top))
 
 
 def _scaled(state: State, top: Float64) -> Float32:
-    """RN32(x * f) with f = 2**(M - top), or +0 where that is small."""
+    """RN32(x * f) with f = 2**(M - top), or +0 where that is small, as in a state without terms: M = -Inf."""
     gap = top - state.top  # the difference of integers: exact where it is at most FARTHEST
     near = gap <= FARTHEST
     factor = np.where(near, np.ldexp(np.float32(1), -np.where(near, gap, 0).astype(np.int32)), np.float32(0))

@@ -16,9 +16,8 @@ from ..checkpoint.reader import LlamaReader
 from ..errors import BackendError, OpError
 from ..golden import llama as golden
 from ..golden._args import choice
-from ..golden.llama import LlamaConfig, Trace
+from ..golden.llama import ACCUMULATORS, LlamaConfig, Trace
 from ..golden.sample import sample
-from ..golden.scaled_mm import ACCUMULATORS
 from .generate import generate
 
 Float32 = NDArray[np.float32]
@@ -47,7 +46,9 @@ class GoldenEngine:
 
     def __init__(self, reader: LlamaReader, accumulate: str) -> None:
         self._config, self._accumulate = reader.config, accumulate
-        self._weights = golden.prepare(reader.weights())
+        weights = reader.weights()
+        golden.check_accumulate(weights, accumulate)
+        self._weights = golden.prepare(weights)
         self._cache = golden.KVCache(self._config)
 
     @property
@@ -71,7 +72,7 @@ class Model:
     Attributes:
         config: its numbers.
         backend: the name of the backend that runs it.
-        accumulate: the accumulator of its FP8 matrix products.
+        accumulate: the accumulator of its FP8 matrix products, or its mode. [LLAMA-MODES]
     """
 
     def __init__(self, engine: Engine, config: LlamaConfig, backend: str, accumulate: str) -> None:
@@ -184,13 +185,14 @@ def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "
     Args:
         path: the folder; spec/checkpoint.md says what it may hold.
         backend: ``"cpu"`` (C++) or ``"golden"`` (numpy).
-        accumulate: the accumulator of FP8 matrix products, as :func:`fp8ref.scaled_mm` has it.
+        accumulate: the accumulator of FP8 matrix products, as :func:`fp8ref.scaled_mm` has it; or the mode of the whole
+            model: ``"sm90"``, ``"sm89"`` or ``"sm80"``. [LLAMA-MODES]
 
     Raises:
         CheckpointError: the folder is damaged; the message names the file and the tensor or key.
         UnsupportedError: it asks for something that fp8ref does not implement.
         BackendError: the backend is unknown or not installed.
-        OpError: the accumulator is unknown.
+        OpError: the accumulator is unknown, or the mode has no FP8 matrix product and the model needs one.
 
     Example:
         >>> model = load("SmolLM2-135M-Instruct-FP8", backend="golden")  # doctest: +SKIP

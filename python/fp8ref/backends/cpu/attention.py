@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import _ext
 from ...golden._args import attention_arrays, attention_scale, choice
+from ...golden._units import MODES
 from ._arrays import BFLOAT16, Array, bits
 
 
@@ -38,11 +39,11 @@ def attention(
         >>> fp8ref.backend("cpu").attention(q, k, v).astype(float).tolist()
         [[[0.0, 1.0]], [[0.5, 1.0]]]
     """
-    choice("attention", "accumulate", accumulate, ("exact",))
+    choice("attention", "accumulate", accumulate, MODES)
     query, key, value = attention_arrays(q, k, v, mask)
     number = attention_scale(scale)
     d = query.shape[2]
     factor = _ext.attention_default_factor(d) if number is None else _ext.attention_factor(number)
     out = np.empty(query.shape, BFLOAT16)
-    _ext.attention(bits(query), bits(key), bits(value), factor, mask, bits(out))
+    _ext.attention(bits(query), bits(key), bits(value), factor, mask, accumulate, bits(out))
     return out

@@ -22,7 +22,8 @@ def linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> 
         x: (M, K) bfloat16.
         weight: (N, K) bfloat16, as ``nn.Linear`` stores it.
         bias: (N,) bfloat16, float16 or float32, or None.
-        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``.
+        accumulate: ``"exact"``, or the tensor core whose bits are wanted, such as ``"sm90_wgmma"``, or a mode such as
+            ``"sm90"``, which names one.
 
     Returns:
         (M, N) bfloat16.

@@ -40,11 +40,11 @@ class Llama:
 
         Args:
             folder: as spec/checkpoint.md says.
-            accumulate: the accumulator of FP8 matrix products.
+            accumulate: the accumulator of FP8 matrix products, or the mode of the whole model. [LLAMA-MODES]
 
         Raises:
             CheckpointError, UnsupportedError: as the Python reader, by the same rules.
-            OpError: the accumulator is unknown.
+            OpError: the accumulator is unknown, or the model needs what the mode does not have.
         """
         return cls(_ext.Llama(os.fsencode(folder), accumulate))
 
