@@ -84,7 +84,8 @@ def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: s
         checkpoint: a folder with config.json and safetensors: compressed-tensors ``float-quantized``, AutoFP8 static or
             plain bf16; spec/checkpoint.md says what it may hold.
         backend: ``cpu`` (C++) or ``golden`` (numpy, the specification).
-        accumulate: the accumulator of every FP8 matrix multiply, as :func:`scaled_mm` has it.
+        accumulate: the accumulator of every FP8 matrix multiply, as :func:`scaled_mm` has it; or ``"sm90"``,
+            ``"sm89"`` or ``"sm80"``: the whole model in the arithmetic of that tensor core.
 
     Returns:
         A model with ``logits(tokens) -> float32 (T, V)`` and ``generate(tokens, max_new_tokens=...) -> list[int]``.

@@ -47,9 +47,9 @@ def defect(stem: str, function: str = "") -> Callable[[Callable[..., Any]], Call
 
 
 def concerns(change: Callable[..., Any], arguments: dict[str, Any]) -> bool:
-    """Whether a change can show in a call: one of some scale rules (its ``rules``) does not in those of others."""
-    rules = getattr(change, "rules", ())
-    return not rules or arguments.get("rule") in rules
+    """Whether a change can show in a call: one of some scale rules or modes does not in others."""
+    rules, modes = getattr(change, "rules", ()), getattr(change, "modes", ())
+    return (not rules or arguments.get("rule") in rules) and (not modes or arguments.get("accumulate") in modes)
 
 
 def f32(x: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from fp8ref.checkpoint import Checkpoint, LlamaReader, write_checkpoint
 from fp8ref.conformance import ModelCase, Outcome
 from fp8ref.golden import llama
+from fp8ref.golden._units import MODES
 
 
 def _ops(**change: Callable[..., Any]) -> SimpleNamespace:
@@ -68,6 +69,16 @@ def _biases_forgotten(*arguments: Any, bias: Any = None, **more: Any) -> Any:
     return llama.GOLDEN.scaled_mm(*arguments, **more)
 
 
+def _exact_attention(q: Any, k: Any, v: Any, mask: str, accumulate: str) -> Any:
+    del accumulate
+    return llama.GOLDEN.attention(q, k, v, mask=mask)
+
+
+def _exact_linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> Any:
+    del accumulate
+    return llama.GOLDEN.linear(x, weight, bias)
+
+
 MODELS: dict[str, Callable[[ModelCase], Outcome]] = {
     "positions_restart_with_each_chunk": lambda case: run(case, _ops(rope_table=_positions_restart)),
     "activations_by_the_rule_of_weights": lambda case: run(case, _ops(quantize=_rule_of_weights)),
@@ -77,4 +88,9 @@ MODELS: dict[str, Callable[[ModelCase], Outcome]] = {
     "rope_scaling_ignored": lambda case: run(case, _ops(rope_frequencies=_scaling_ignored)),
     "biases_forgotten": lambda case: run(case, _ops(scaled_mm=_biases_forgotten)),
     "accumulator_ignored": lambda case: run(case, accumulate="exact"),
+    "a_mode_means_fp8_products_alone": lambda case: (
+        run(case, accumulate=MODES[case.accumulate].fp8 or "exact") if case.accumulate in MODES else run(case)
+    ),
+    "a_mode_leaves_attention_exact": lambda case: run(case, _ops(attention=_exact_attention)),
+    "a_mode_leaves_linear_exact": lambda case: run(case, _ops(linear=_exact_linear)),
 }

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 import fp8ref
-from conformance import defects_mm, defects_mma, defects_nn, defects_rules
+from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
 from fp8ref.conformance.runner import compare, run_case
 
-assert defects_mm and defects_mma and defects_nn and defects_rules  # they register their defects
+# They register their defects.
+assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules
 
 GOLDEN = fp8ref.backend("golden")
 _expected: dict[str, Outcome] = {}

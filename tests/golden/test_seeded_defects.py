@@ -10,16 +10,29 @@ import pytest
 
 import oracle
 from bits import same_bits
-from conformance import defects_mm, defects_mma, defects_nn, defects_rules
+from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
-from golden import mutations_mm, mutations_mma, mutations_rules
+from golden import mutations_attention, mutations_mm, mutations_mma, mutations_rules
 from golden.mutations import MUTATIONS
-from inputs import attention, e4m3, elementwise, grouped_mm, linear, llama, mma, quantize, rmsnorm, rope, scaled_mm
+from inputs import (
+    attention,
+    attention_unit,
+    e4m3,
+    elementwise,
+    grouped_mm,
+    linear,
+    llama,
+    mma,
+    quantize,
+    rmsnorm,
+    rope,
+    scaled_mm,
+)
 from inputs.case import Case
 
 # They register their defects.
-assert defects_mm and defects_mma and defects_nn and defects_rules
-assert mutations_mm and mutations_mma and mutations_rules
+assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules
+assert mutations_attention and mutations_mm and mutations_mma and mutations_rules
 
 CASES = {
     "e4m3": e4m3.cases,
@@ -30,7 +43,7 @@ CASES = {
     "linear": linear.cases,
     "rmsnorm": rmsnorm.cases,
     "rope": rope.cases,
-    "attention": attention.cases,
+    "attention": lambda: attention.cases() + attention_unit.cases(),
     "silu_mul": elementwise.silu_cases,
     "residual": elementwise.residual_cases,
     "sample": elementwise.sample_cases,

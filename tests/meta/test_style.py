@@ -14,7 +14,7 @@ import fp8ref
 from fp8ref.backends import BACKENDS
 from fp8ref.cli.common import Accumulate, Backend, Level
 from fp8ref.conformance import LEVELS
-from fp8ref.golden.scaled_mm import ACCUMULATORS
+from fp8ref.golden.llama import ACCUMULATORS
 from meta.tree import PACKAGE, ROOT, SOURCES, files, name, syntax
 
 LINES = 400

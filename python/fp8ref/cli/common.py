@@ -27,7 +27,7 @@ class Backend(StrEnum):
 
 
 class Accumulate(StrEnum):
-    """The accumulators of scaled_mm."""
+    """The accumulators of scaled_mm, and the modes of a whole model."""
 
     EXACT = "exact"
     SM90_WGMMA = "sm90_wgmma"
@@ -36,6 +36,9 @@ class Accumulate(StrEnum):
     SM89_MMA = "sm89_mma"
     SM100_TCGEN05 = "sm100_tcgen05"
     SM120_MMA = "sm120_mma"
+    SM90 = "sm90"
+    SM89 = "sm89"
+    SM80 = "sm80"
 
 
 class Level(StrEnum):
@@ -48,7 +51,8 @@ class Level(StrEnum):
 
 BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation.")]
 AccumulateOption = Annotated[
-    Accumulate, typer.Option(help="Accumulator of FP8 products: exact, or the bits of a tensor core.")
+    Accumulate,
+    typer.Option(help="exact, or a tensor core: of FP8 products (sm90_wgmma), or of the whole model (sm90)."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the cpu backend; no bit depends on it.")]
 

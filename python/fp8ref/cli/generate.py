@@ -38,7 +38,7 @@ def generate(
 
       fp8ref generate SmolLM2-135M-Instruct-FP8 --chat --prompt "What is the capital of France?"
 
-      fp8ref generate CKPT --prompt "Once upon a time" --max-new-tokens 40 --backend golden --accumulate sm90_wgmma
+      fp8ref generate CKPT --prompt "Once upon a time" --max-new-tokens 40 --backend golden --accumulate sm90
     """
     from .. import load
     from ..model import Tokenizer

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _attention_unit
 from ._case import BF16_SPECIAL, Case
 from ._stream import Array, Stream
 
@@ -91,6 +92,7 @@ def cases(level: str) -> Iterator[Case]:
     for group in (_plain(level), _scores(level), _specials()):
         for name, arguments in group:
             yield Case(name, "attention", arguments)
+    yield from _attention_unit.cases()
     s = Stream("attention/error")
     yield Case("error/heads", "attention", _qkv(s, (2, 2, 3, 2, 4)))
     yield Case("error/more_queries_than_keys", "attention", _qkv(s, (3, 2, 2, 2, 4)))

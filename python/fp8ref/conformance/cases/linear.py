@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...golden._units import units_of
+from ...golden._units import MODES, units_of
 from ._case import BF16_SPECIAL, Case
 from ._stream import BFLOAT16, FLOAT16, FLOAT32, Array, Stream
 
@@ -85,7 +85,7 @@ def _units() -> Iterator[Case]:
     special = s.pick(BF16_SPECIAL, (6, 100))
     small, ones = s.normal((6, 100), exponent=-22), np.ones((7, 100), BFLOAT16)
     small[:, :2] = _bf16([[1.0, -1.0]])
-    for accumulate in units_of("bf16", "float32"):
+    for accumulate in (*units_of("bf16", "float32"), *MODES):
         more = {"weight": weight, "accumulate": accumulate}
         yield Case(f"unit/{accumulate}", "linear", {"x": x, "bias": None, **more})
         yield Case(f"unit/{accumulate}/bias", "linear", {"x": x, "bias": bias, **more})

@@ -130,6 +130,9 @@ def cases(level: str) -> Iterator[ModelCase]:
         config = _config(scheme, SIZES)
         yield _case(scheme, scheme, config, TOKENS, "exact")
         yield _case(scheme, scheme, config, 7, "sm90_wgmma")
+        yield _case(scheme, scheme, config, 7, "sm90")
+    yield _case("bf16", "bf16", _config("bf16", SIZES), 7, "sm80")
+    yield _case("channel_token", "channel_token", _config("channel_token", SIZES), 7, "sm89")
     variants: dict[str, dict[str, Any]] = {
         "llama3_rope": {"rope_scaling": LLAMA3, "rope_theta": 500000.0},
         "own_head": {"tie_word_embeddings": False},
@@ -142,5 +145,5 @@ def cases(level: str) -> Iterator[ModelCase]:
         sizes = {**SIZES, "vocab_size": 1000, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
         sizes |= {"num_attention_heads": 8, "head_dim": 32}
         for scheme in SCHEMES:
-            for accumulate in ("exact", "sm90_wgmma"):
+            for accumulate in ("exact", "sm90_wgmma", "sm90"):
                 yield _case(f"larger_{scheme}", scheme, _config(scheme, sizes), 11, accumulate)
