@@ -179,27 +179,4 @@ __device__ __forceinline__ void quantize_held(const V (&held)[kHeld], std::int64
       vectors, [&](int j, int v) { store(codes_of(bit_cast<Elements>(held[j]), rule, divisor), out + v * kWidth<T>); });
 }
 
-// ---- a row in registers ---------------------------------------------------------------------------------------------
-/// Writes the codes of a row of T that a team holds in vectors V, and its scale. The scale of a rule that takes one is
-/// read, not written: it is for all rows.
-template <Team team, class T, class V>
-__device__ __forceinline__ void quantize_held(const V (&held)[kHeld], std::int64_t row, int vectors, const Rule& rule,
-                                              float upper, e4m3* codes, float* scales, Scratch<int, Factors>& scratch) {
-  using Elements = Vector<T, kWidth<T>>;
-  Factors factors;
-  if (rule.takes_scale()) {
-    factors = factors_of_given(rule, *scales);
-  } else {
-    Amax<T> amax;
-    each_held<team>(vectors, [&](int j, int) { amax.add(rule.amax_nan, bit_cast<Elements>(held[j])); });
-    factors = team_reduce<team>(amax.bits(), scratch, 0, Larger{},
-                                [&](int bits) { return factors_of_bits<T>(rule, bits, upper); });
-    if (team_thread<team>() == 0) scales[row] = factors.scale;
-  }
-  e4m3* out = codes + row * vectors * kWidth<T>;
-  each_held<team>(vectors, [&](int j, int v) {
-    store(codes_of(bit_cast<Elements>(held[j]), rule, factors.factor), out + v * kWidth<T>);
-  });
-}
-
 }  // namespace fp8ref::cuda

@@ -66,6 +66,16 @@ def _float32_chain(core: Any, a: Array, b: Array) -> Array:
         return f32(f64(a) @ f64(b).T)
 
 
+def _one_exact(core: Any, a: Array, b: Array, scores: bool) -> Array:
+    """The scores, or the denominators, in float64; a column of ones tells the products with v."""
+    right, sums = _tensor_core.chain(core, a, b), _float32_chain(core, a, b)
+    if not np.array_equal(b[-1:], np.ones_like(b[-1:])):
+        return sums if scores else right
+    if not scores:
+        right[:, -1] = sums[:, -1]
+    return right
+
+
 def _leaking(core: Any, t: Array, term: Array, value: Array) -> Any:
     """0 times a value that is not finite."""
     top = np.ceil(np.max(t, axis=1, initial=-np.inf, where=term)).astype(np.float64)
@@ -94,6 +104,8 @@ _changed("factors_end_early", FARTHEST=125)
 _changed("one_rounding_of_a_merge", merge=_merged_apart)
 _changed("accumulator_added_last", chain=_late_chain)
 _changed("float32_sums", chain=_float32_chain)
+_changed("exact_scores", chain=lambda core, a, b: _one_exact(core, a, b, True))
+_changed("exact_denominators", chain=lambda core, a, b: _one_exact(core, a, b, False))
 _changed("steps_of_half_the_length", chain=lambda core, a, b: _tensor_core.chain(replace(core, block=4), a, b))
 _changed("values_of_no_terms_leak", _block=_leaking)
 _changed(

@@ -75,13 +75,16 @@ def _cancellations() -> Iterator[Case]:
             k, v = _cancelling(rng, keys, 4)
             yield _case(f"{keys} values cancel", np.zeros((1, 1, 4), BF16), k, v, mode, mask="full")
             yield _case(f"{keys} weighted values cancel", _normal(rng, 1, 1, 4, factor=3.0), k, v, mode, mask="full")
-    # Scores that cancel: s is one chain over the head, and a small score decides a weight.
-    half = _normal(rng, 3, 1, 20, factor=64.0)
+    # Scores that cancel: s is one chain over the head, and what it has cut away decides the weights.
+    half, keys = _normal(rng, 3, 1, 20, factor=2.0**10), _normal(rng, 40, 1, 20, factor=2.0**10)
     q = np.concatenate([half, half, bf16([[[1]]] * 3)], axis=2)
-    k = np.concatenate([_normal(rng, 40, 1, 20)] * 2 + [_normal(rng, 40, 1, 1)], axis=2)
-    k[:, :, 20:40] = -k[:, :, 20:40]
-    k[:, :, 7] *= BF16.type(1 + 2.0**-7)
-    yield _case("scores cancel", q, k, _normal(rng, 40, 1, 41), scale=UNIT, mask="full")
+    k = np.concatenate([keys, -keys, _normal(rng, 40, 1, 1)], axis=2)
+    for mode in MODES:
+        yield _case("scores cancel", q, k, _normal(rng, 40, 1, 41), mode, scale=UNIT, mask="full")
+        # 127 weights of 255 * 2**-32 beside 1, of which the denominator keeps 2**-25 or nothing: the quotient lies
+        # above the midpoint 1 + 2**-8, and with the exact denominator below.
+        t = math.log2(255 / 128) - 25
+        yield _scored("a denominator of small weights", [0, *[t] * 127], [1, 2.0**16, 354, *[0] * 125], mode)
 
 
 def _faint_weights() -> Iterator[Case]:

@@ -58,10 +58,10 @@ def _plain(mode: str) -> Iterator[Case]:
         yield _case(f"cancel_{pairs}/flat", mode, np.zeros_like(q), k, v, mask="full")
     k, v = _opposite(s, 100, 3)
     yield _case("cancel/causal", mode, s.normal((150, 1, 3)), k, v)
-    # Scores that cancel: one chain over the head.
-    half, last = s.normal((3, 1, 20), exponent=6), np.ones((3, 1, 1), BFLOAT16)
-    q = np.concatenate([half, half, last], axis=2)
-    k = np.concatenate([part := s.normal((40, 1, 20)), -part, s.normal((40, 1, 1))], axis=2)
+    # Scores that cancel: what one chain over the head cuts away decides the weights.
+    half, part = s.normal((3, 1, 20), exponent=10), s.normal((40, 1, 20), exponent=10)
+    q = np.concatenate([half, half, np.ones((3, 1, 1), BFLOAT16)], axis=2)
+    k = np.concatenate([part, -part, s.normal((40, 1, 1))], axis=2)
     yield _case("scores", mode, q, k, s.normal((40, 1, 41)), scale=UNIT, mask="full")
 
 
@@ -72,6 +72,8 @@ def _weights() -> Iterator[Case]:
         for few in (significands[1:9], significands[90:98]):
             for j, t in enumerate(few + exponent):
                 yield _scored(f"weight/{exponent}/{few[0]:.3f}/{j}", [0, t], [0, 2.0**120])
+    # A quotient at a midpoint, which the cut of 127 small weights of the denominator decides.
+    yield _scored("weight/denominator", [0, *[math.log2(255 / 128) - 25] * 127], [1, 2.0**16, 354, *[0] * 125])
     for top in (1, 200, 2.0**100):
         yield _scored(f"weight/of_{top}", [top, top - 130], [0, 2.0**120])
     s = Stream("attention/unit/top")
