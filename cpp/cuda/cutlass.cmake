@@ -9,6 +9,7 @@ function(fp8ref_find_cutlass)
   if(places STREQUAL "")
     set(places "$ENV{CUTLASS_DIR}")
   endif()
+  find_package(Python QUIET COMPONENTS Interpreter)
   if(places STREQUAL "" AND Python_EXECUTABLE)
     execute_process(
       COMMAND "${Python_EXECUTABLE}" -c

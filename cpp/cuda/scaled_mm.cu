@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // scaled_mm and grouped_mm on a CUDA device (spec/scaled_mm.md, spec/grouped_mm.md): which kernel does what.
 #include "cuda/exact.h"
+#include "cuda/launch.h"
 #include "cuda/scaled_mm.h"
+#include "cuda/wgmma.h"
 #include "fp8ref/cuda.h"
 
 namespace fp8ref::cuda {
@@ -11,7 +13,8 @@ void accumulate_exactly(const GroupedMmArgs& args, Stream stream) { scaled_mm_sc
 
 /// The accumulators of tensor cores.
 void accumulate_by_unit(const GroupedMmArgs& args, Stream stream) {
-  // Hopper's own tensor cores belong here (cuda/wgmma.h, FP8REF_CUTLASS).
+  const DeviceFacts facts = device_facts();
+  if (wgmma(args, wgmma_table(), facts.capability, facts.multiprocessors, stream)) return;  // Hopper's own
   // Units emulated on CUDA cores belong here (cuda/chains.h).
   scaled_mm_scalar(args, stream);
 }
