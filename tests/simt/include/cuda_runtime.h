@@ -10,6 +10,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 #define __constant__ static const
 #define __launch_bounds__(...)
 #define __shared__ static
