@@ -16,19 +16,20 @@ namespace fp8ref::cuda {
 enum class Joined { one_chain, promoted, scaled_blocks };
 struct ChainPlan {
   Joined joined;
-  std::int64_t chain, part;  // panels of a chain, and of a part of K
-  bool split;
+  int panels, chain, part;  // of 32 elements: in K, in a chain, in a part of K
 
+  __host__ __device__ bool split() const { return part < panels; }
   /// Sums that each output keeps besides its accumulator.
-  int kept() const { return (joined != Joined::one_chain) + split; }
+  int kept() const { return (joined != Joined::one_chain) + split(); }
 };
 
 /// `accumulate` over k: split_k is 1 with scaled blocks.
-inline ChainPlan chain_plan(Accumulate accumulate, bool scaled_blocks, std::int64_t k, std::int64_t split_k) {
-  const bool promoted = accumulate == Accumulate::sm90_wgmma_promoted && !scaled_blocks;
-  const std::int64_t depth = split_depth(k, split_k), part = (depth < kChainDepth ? kMmaTile : depth) / kChainDepth;
-  const Joined joined = scaled_blocks ? Joined::scaled_blocks : promoted ? Joined::promoted : Joined::one_chain;
-  return {joined, joined == Joined::one_chain ? part : kMmaTile / kChainDepth, part, part * kChainDepth < k};
+inline ChainPlan chain_plan(Accumulate accumulate, Scales scales, std::int64_t k, std::int64_t split_k) {
+  const auto panels = static_cast<int>((k + kChainDepth - 1) / kChainDepth);
+  const auto part = static_cast<int>(split_depth(k, split_k) / kChainDepth);  // at least k without parts
+  if (scales == Scales::blocks) return {Joined::scaled_blocks, panels, kMmaTile / kChainDepth, part};
+  if (accumulate != Accumulate::sm90_wgmma_promoted) return {Joined::one_chain, panels, part, part};
+  return {Joined::promoted, panels, kMmaTile / kChainDepth, part};
 }
 
 /// A tile of the output; columns are cut off at n, not here.
@@ -42,29 +43,46 @@ __device__ __forceinline__ float& kept_sum(float* sums, int which, int row, int 
   return sums[((which * kRows + row) * kColumns + column) * kChainThreads + static_cast<int>(threadIdx.x)];
 }
 
-/// Where a chain ends with panel `last`: its result joined with those before it, left in the accumulators.
+/// How far the walk over K has come.
+struct ChainPlace {
+  int panel = 0, in_chain = 0, in_part = 0, chain = 0;
+
+  __device__ bool chain_ends(const ChainPlan& plan) const { return in_chain + 1 == plan.chain || part_ends(plan); }
+  __device__ bool part_ends(const ChainPlan& plan) const {
+    return in_part + 1 == plan.part || panel + 1 == plan.panels;
+  }
+  __device__ bool first_chain_of_part() const { return in_part == in_chain; }
+  __device__ bool first_part() const { return panel == in_part; }
+  __device__ void next(const ChainPlan& plan) {
+    const bool new_chain = chain_ends(plan), new_part = part_ends(plan);
+    ++panel;
+    chain += new_chain;
+    in_chain = new_chain ? 0 : in_chain + 1;
+    in_part = new_part ? 0 : in_part + 1;
+  }
+};
+
+/// Where a chain ends: its result joined with those before it, left in the accumulators.
 template <class Job>
 __device__ __forceinline__ void join_chain(const Job& job, const ChainTile& tile, const ChainView& view,
-                                           std::int64_t last, bool part_ends, float* sums, ChainOutputs& out) {
-  const ChainPlan& plan = job.plan;
-  const std::int64_t chain = last / plan.chain, part = last / plan.part;
-  const bool joined = plan.joined != Joined::one_chain, fresh = last % plan.part < plan.chain;
+                                           const ChainPlace& place, float* sums, ChainOutputs& out) {
+  const Joined joined = job.plan.joined;
+  const bool ends_split = job.plan.split() && place.part_ends(job.plan);
+  const auto scales = job.block_scales(tile, view, place.chain);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       float value = out.accumulator[r][c];
-      if (joined) {
+      if (joined != Joined::one_chain) {
         float& sum = kept_sum(sums, 0, r, c);
-        const float before = fresh ? 0.0f : sum;  // results are never -0, so 0 changes nothing
-        value = plan.joined == Joined::promoted
-                    ? add32(before, value)
-                    : job.join(tile, view.first_row() + r, view.first_column() + c, chain, value, before);
+        const float before = place.first_chain_of_part() ? 0.0f : sum;  // results are never -0: this changes nothing
+        value = joined == Joined::promoted ? add32(before, value) : scales.add(r, c, value, before);
         sum = value;
       }
-      if (plan.split && part_ends) {
-        float& total = kept_sum(sums, joined, r, c);
-        value = part == 0 ? value : add32(total, value);
+      if (ends_split) {
+        float& total = kept_sum(sums, joined != Joined::one_chain, r, c);
+        value = place.first_part() ? value : add32(total, value);
         total = value;
       }
       out.accumulator[r][c] = value;
@@ -84,77 +102,78 @@ __device__ __forceinline__ void begin_chain(const Job& job, const ChainTile& til
   }
 }
 
-/// The results, by the job; it is told whose operands hold infinities or NaNs.
+/// The results, by the job, one after the other; it is told whose operands hold infinities or NaNs.
 template <class Job>
 __device__ __forceinline__ void finish_tile(const Job& job, const ChainTile& tile, const ChainView& view,
-                                            const std::uint32_t* special, const ChainOutputs& out) {
+                                            std::uint32_t special, void* scratch, const ChainOutputs& out) {
+  auto* flags = static_cast<std::uint32_t*>(scratch);
+  auto* values = reinterpret_cast<float*>(flags + kChainThreads);
+  flags[threadIdx.x] = special;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
-    const int row = view.first_row() + r;
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
-      const int column = view.first_column() + c;
-      if (row < tile.rows.rows && tile.column + column < job.columns()) {
-        job.finish(tile, row, column, out.accumulator[r][c], (special[row] | special[kChainTile + column]) != 0);
-      }
+      values[(view.first_row() + r) * kChainTile + view.first_column() + c] = out.accumulator[r][c];
     }
+  }
+  __syncthreads();
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < kChainTile * kChainTile; i += kChainThreads) {
+    const int row = i / kChainTile, column = i % kChainTile;
+    if (row >= tile.rows.rows || tile.column + column >= job.columns()) continue;
+    job.finish(tile, row, column, values[i], (flags[row] | flags[kChainTile + column]) != 0);
   }
 }
 
-/// Job: columns(), depth(), tile(), a_row(tile, i) and b_row(tile, j) (nullptr beyond the end), format(side), begin(),
-/// join(), finish().
-template <TensorCore core, int bytes, class Job>
+/// The numbers of a unit with fp32 results, for operands of so many bytes.
+template <Accumulate unit, int bytes>
+constexpr TensorCore core_of() {
+  return tensor_core(unit, bytes == 1 ? OperandClass::fp8 : OperandClass::fp16, OutDtype::float32);
+}
+
+/// Job: plan, a_format, b_format, columns(), depth(), tile(), a_row(tile, i) and b_row(tile, j) (nullptr beyond the
+/// end), begin(), block_scales(), finish().
+template <Accumulate unit, int bytes, class Job>
 __global__ void __launch_bounds__(kChainThreads, 3) chain_kernel(Job job) {
+  constexpr TensorCore core = core_of<unit, bytes>();
   auto* panels = shared_memory<ChainPanel>();  // two stages, a and b
   auto* sums = reinterpret_cast<float*>(panels + 4);
   const ChainTile tile = job.tile();
   if (tile.rows.rows == 0) return;
-  const std::int64_t k = job.depth(), steps = (k + kChainDepth - 1) / kChainDepth;
-  const int thread = static_cast<int>(threadIdx.x), row = thread % kChainTile;
-  const bool fills_a = thread < kChainTile;  // the same for a whole warp
-  const unsigned char* codes = fills_a ? job.a_row(tile, row) : job.b_row(tile, row);
-  const OperandFormat format = fills_a ? job.a_format : job.b_format;
-  std::uint32_t special = 0;
-  const auto fill = [&](RowCodes<bytes> next, std::int64_t step) {
-    special |= special_codes(format, next);
-    if constexpr (core.order == Order::rewritten) next = rewritten_order(next);
-    ChainPanel* panel = panels + step % 2 * 2;
-    if (fills_a) return fill_row<Side::a>(format, next, row, panel[0]);
-    fill_row<Side::b>(format, next, row, panel[1]);
-  };
-  const auto view_of = [&](std::int64_t step) {
-    const ChainPanel* panel = panels + step % 2 * 2;
-    return ChainView{panel[0], panel[1], warp_index() / 2, warp_index() % 2};
+  const int row = static_cast<int>(threadIdx.x) % kChainTile;
+  const Side side = static_cast<int>(threadIdx.x) < kChainTile ? Side::a : Side::b;  // the same for a whole warp
+  const unsigned char* codes = side == Side::a ? job.a_row(tile, row) : job.b_row(tile, row);
+  const OperandFormat format = side == Side::a ? job.a_format : job.b_format;
+  const auto view_of = [&](int stage) {
+    return ChainView{panels[2 * stage], panels[2 * stage + 1], warp_index() / 2, warp_index() % 2};
   };
   ChainOutputs out;
   begin_chain(job, tile, view_of(0), true, out);
-  fill(load_codes<bytes>(codes, 0, k), 0);
-  __syncthreads();
+  std::uint32_t special = 0;
+  RowCodes<bytes> next = load_codes<bytes>(codes, 0, job.depth());
 #pragma unroll 1
-  for (std::int64_t step = 0; step < steps; ++step) {
-    RowCodes<bytes> next = {};
-    if (step + 1 < steps) next = load_codes<bytes>(codes, (step + 1) * kChainDepth, k);
-    const ChainView view = view_of(step);
-    if (step > 0 && step % job.plan.chain == 0) begin_chain(job, tile, view, false, out);
-    run_steps<core>(view, out);
-    const bool part_ends = step + 1 == steps || (step + 1) % job.plan.part == 0;
-    if (part_ends || (step + 1) % job.plan.chain == 0) join_chain(job, tile, view, step, part_ends, sums, out);
-    if (step + 1 < steps) fill(next, step + 1);
-    __syncthreads();
+  for (ChainPlace place; place.panel < job.plan.panels; place.next(job.plan)) {
+    const int stage = place.panel % 2;
+    special |= special_codes(format, next);
+    if constexpr (core.order == Order::rewritten) next = rewritten_order(next);
+    fill_row(side, format, next, row, panels[2 * stage + (side == Side::b)]);
+    next = load_codes<bytes>(codes, (place.panel + std::int64_t{1}) * kChainDepth, job.depth());
+    __syncthreads();  // the other stage is free: what read it came before this
+    if (place.panel > 0 && place.in_chain == 0) begin_chain(job, tile, view_of(stage), false, out);
+    run_steps<core>(view_of(stage), out);
+    if (place.chain_ends(job.plan)) join_chain(job, tile, view_of(stage), place, sums, out);
   }
-  auto* flags = reinterpret_cast<std::uint32_t*>(panels);
-  flags[thread] = special;
   __syncthreads();
-  finish_tile(job, tile, view_of(0), flags, out);
+  finish_tile(job, tile, view_of(0), special, panels, out);
 }
 
-template <TensorCore core, int bytes, class Job>
+template <Accumulate unit, int bytes, class Job>
 void launch_chains(const char* op, const Job& job, std::int64_t row_tiles, cudaStream_t stream) {
   const std::size_t shared =
       4 * sizeof(ChainPanel) + static_cast<std::size_t>(job.plan.kept()) * kRows * kColumns * kChainThreads * 4;
   const dim3 grid(static_cast<unsigned>(row_tiles),
                   static_cast<unsigned>((job.columns() + kChainTile - 1) / kChainTile));
-  launch(op, chain_kernel<core, bytes, Job>, grid, kChainThreads, shared, stream, job);
+  launch(op, chain_kernel<unit, bytes, Job>, grid, kChainThreads, shared, stream, job);
 }
 
 }  // namespace fp8ref::cuda

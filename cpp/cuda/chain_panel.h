@@ -15,20 +15,18 @@ inline constexpr int kChainTile = 64;   // rows of a panel; a block of threads h
 inline constexpr int kChainWarp = 32;   // rows and columns of a warp's part of it
 inline constexpr int kChainThreads = 128;
 
-/// Columns 8 t + j are those of a thread as an operand b, rows 4 g + j as an operand a (lane = 4 g + t). A place is the
-/// row of a fragment of the tensor cores (tensor_core_ptx.h) that it fills: 8 places to a fragment.
+/// A thread (lane = 4 g + t) has rows 4 g + i of an operand a, columns 8 t + j of an operand b. A place is the row of a
+/// fragment of the tensor cores (tensor_core_ptx.h) that a row fills: 8 places to a fragment.
 enum class Side { a, b };
-template <Side side>
-__device__ __forceinline__ int place_of(int row) {
-  if constexpr (side == Side::a) return row % 4 * 8 + row / 4;
-  return row % 8 / 2 * 8 + row / 8 * 2 + row % 2;
+__device__ __forceinline__ int place_of(Side side, int row) {
+  return side == Side::a ? row % 4 * 8 + row / 4 : row % 8 / 2 * 8 + row / 8 * 2 + row % 2;
 }
 
 struct alignas(16) ChainPanel {
   float value[kChainDepth][kChainTile];             // magnitudes
   std::uint32_t sign[kChainDepth / 4][kChainTile];  // a byte for each of 4 elements; see signs_of
-  /// 16^exponent in bfloat16, or 0 for zeros, in pairs: [half of the rows][place][t].q for k = 8 q + 2 t.
-  uint4 powers[2][kChainWarp][4];
+  /// 16^exponent in bfloat16, or 0 for zeros, in pairs: [q][half of the rows][place][t] for k = 8 q + 2 t.
+  std::uint32_t powers[kChainDepth / 8][2][kChainWarp][4];
 };
 
 /// How the bits of an operand become a magnitude.
@@ -90,8 +88,7 @@ __device__ __forceinline__ RowCodes<1> rewritten_order(const RowCodes<1>& codes)
 }
 
 /// Bytes of which the exclusive or, of one side's and the other's, is the sign of the product: 1 or -1.
-template <Side side>
-__device__ __forceinline__ std::uint32_t signs_of(std::uint32_t top_bytes) {
+__device__ __forceinline__ std::uint32_t signs_of(Side side, std::uint32_t top_bytes) {
   const std::uint32_t negative = (top_bytes >> 7 & 0x01010101) * 0xFE;
   return side == Side::a ? negative : negative ^ 0x01010101;
 }
@@ -104,28 +101,30 @@ __device__ __forceinline__ std::uint32_t power_of(float magnitude, float least) 
 }
 
 /// Takes 32 elements of a row apart. Infinities and NaNs give some finite number.
-template <Side side, int bytes>
-__device__ __forceinline__ void fill_row(const OperandFormat& format, const RowCodes<bytes>& codes, int row,
+template <int bytes>
+__device__ __forceinline__ void fill_row(Side side, const OperandFormat& format, const RowCodes<bytes>& codes, int row,
                                          ChainPanel& panel) {
   constexpr int kPer = 4 / bytes;
-  std::uint32_t powers[kChainDepth / 2] = {};
+  const int place = place_of(side, row % kChainWarp);
 #pragma unroll
-  for (int k = 0; k < kChainDepth; ++k) {
-    const std::uint32_t bits = codes.word[k / kPer] >> (8 * bytes * (k % kPer)) & ((1u << (8 * bytes - 1)) - 1);
-    const float magnitude = mul32(bit_cast<float>(bits << format.shift), format.scale);
-    panel.value[k][row] = magnitude;
-    powers[k / 2] |= power_of(magnitude, format.least) << (16 * (k % 2));
+  for (int q = 0; q < kChainDepth / 8; ++q) {
+    std::uint32_t powers[4] = {};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int k = 8 * q + i;
+      const std::uint32_t bits = codes.word[k / kPer] >> (8 * bytes * (k % kPer)) & ((1u << (8 * bytes - 1)) - 1);
+      const float magnitude = mul32(bit_cast<float>(bits << format.shift), format.scale);
+      panel.value[k][row] = magnitude;
+      powers[i / 2] |= power_of(magnitude, format.least) << (16 * (i % 2));
+    }
+    *reinterpret_cast<uint4*>(panel.powers[q][row / kChainWarp][place]) =
+        uint4{powers[0], powers[1], powers[2], powers[3]};
   }
 #pragma unroll
   for (int i = 0; i < kChainDepth / 4; ++i) {
     std::uint32_t top = codes.word[i];
     if constexpr (bytes == 2) top = __byte_perm(codes.word[2 * i], codes.word[2 * i + 1], 0x7531);
-    panel.sign[i][row] = signs_of<side>(top);
-  }
-#pragma unroll
-  for (int t = 0; t < 4; ++t) {
-    panel.powers[row / kChainWarp][place_of<side>(row % kChainWarp)][t] =
-        uint4{powers[t], powers[4 + t], powers[8 + t], powers[12 + t]};
+    panel.sign[i][row] = signs_of(side, top);
   }
 }
 

@@ -41,10 +41,6 @@ struct ChainView {
   __device__ int first_column() const { return kChainWarp * warp_column + kColumns * (lane_index() % 4); }
 };
 
-__device__ __forceinline__ std::uint32_t word_of(const uint4& four, int index) {
-  return index == 0 ? four.x : index == 1 ? four.y : index == 2 ? four.z : four.w;
-}
-
 /// c with its magnitude cut to a multiple of the last place of M > |c|.
 __device__ __forceinline__ float cut_to(float magic, float c) {
   const float signed_magic =
@@ -63,25 +59,25 @@ __device__ __forceinline__ float low_magic(float magic) {
 /// The exponents of the largest products, as sums of powers of 16, for the block of core.block elements at `first`.
 template <TensorCore core>
 __device__ __forceinline__ void largest_powers(const ChainView& view, int first, float (&top)[kRows][kColumns]) {
-  uint4 a[kRows], b[kColumns / 2];
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) a[i] = view.a.powers[view.warp_row][8 * i + lane_index() / 4][lane_index() % 4];
+  for (int q = 0; q < core.block / 8; ++q) {
+    const auto& a = view.a.powers[first / 8 + q][view.warp_row];
+    const auto& b = view.b.powers[first / 8 + q][view.warp_column];
+    std::uint32_t a_pair[kRows], b_pair[kColumns / 2];
 #pragma unroll
-  for (int i = 0; i < kColumns / 2; ++i) {
-    b[i] = view.b.powers[view.warp_column][8 * i + lane_index() / 4][lane_index() % 4];
-  }
+    for (int i = 0; i < kRows; ++i) a_pair[i] = a[8 * i + lane_index() / 4][lane_index() % 4];
 #pragma unroll
-  for (int q = first / 8; q < (first + core.block) / 8; ++q) {
+    for (int i = 0; i < kColumns / 2; ++i) b_pair[i] = b[8 * i + lane_index() / 4][lane_index() % 4];
 #pragma unroll
     for (int i = 0; i < kRows / 2; ++i) {
 #pragma unroll
       for (int j = 0; j < kColumns / 2; ++j) {
         float sums[4] = {};
-        mma_bf16(sums, {word_of(a[2 * i], q), word_of(a[2 * i + 1], q), 0, 0}, {word_of(b[j], q), 0});
+        mma_bf16(sums, {a_pair[2 * i], a_pair[2 * i + 1], 0, 0}, {b_pair[j], 0});
 #pragma unroll
         for (int x = 0; x < 4; ++x) {
           float& largest = top[2 * i + x / 2][2 * j + x % 2];
-          largest = q == first / 8 ? sums[x] : fmaxf(largest, sums[x]);
+          largest = q == 0 ? sums[x] : fmaxf(largest, sums[x]);
         }
       }
     }
@@ -202,7 +198,7 @@ __device__ __forceinline__ void run_steps(const ChainView& view, ChainOutputs& o
       out.accumulator[r][c] = 0;
     }
   }
-#pragma unroll
+#pragma unroll 1
   for (int first = 0; first < kChainDepth; first += core.block) run_step<core>(view, first, out);
 #pragma unroll
   for (int r = 0; r < kRows && core.order == Order::rewritten; ++r) {

@@ -23,12 +23,20 @@ __device__ __noinline__ float special_value(const GroupedMmArgs& args, std::int6
   return scaled_mm_element(a, b, all.k, *a_scale, *b_scale, bias, all.accumulate, all.epilogue, all.split_k);
 }
 
+/// The scales of a block of k for the outputs of a thread.
+struct BlockScales {
+  float a[kRows], b[kColumns];
+  Epilogue epilogue;
+
+  __device__ float add(int r, int c, float dot, float sum) const { return add_block(dot, a[r], b[c], sum, epilogue); }
+};
+
 struct ScaledJob {
   GroupedMmArgs args;
   ChainPlan plan;
   OperandFormat a_format, b_format;
 
-  FP8REF_HD std::int64_t columns() const { return args.all.n; }
+  __host__ __device__ std::int64_t columns() const { return args.all.n; }
   __device__ std::int64_t depth() const { return args.all.k; }
   __device__ ChainTile tile() const {
     return {row_tile(args, blockIdx.x, kChainTile), static_cast<std::int64_t>(blockIdx.y) * kChainTile};
@@ -42,11 +50,20 @@ struct ScaledJob {
   __device__ float begin(const ChainTile&, int, int) const { return 0; }
 
   /// Rows and columns beyond the end take the scales of the last ones.
-  __device__ float join(const ChainTile& tile, int i, int j, std::int64_t block, float dot, float sum) const {
-    const std::int64_t row = tile.rows.first + (i < tile.rows.rows ? i : tile.rows.rows - 1);
-    const std::int64_t column = tile.column + j < args.all.n ? tile.column + j : args.all.n - 1;
-    return add_block(dot, args.all.a_scale.of_row(row)[block], b_scales(args, tile.rows.expert, column)[block], sum,
-                     args.all.epilogue);
+  __device__ BlockScales block_scales(const ChainTile& tile, const ChainView& view, int block) const {
+    BlockScales scales = {{}, {}, args.all.epilogue};
+    if (plan.joined != Joined::scaled_blocks) return scales;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int i = view.first_row() + r, last = tile.rows.rows - 1;
+      scales.a[r] = args.all.a_scale.of_row(tile.rows.first + (i < last ? i : last))[block];
+    }
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      const std::int64_t j = tile.column + view.first_column() + c, last = args.all.n - 1;
+      scales.b[c] = b_scales(args, tile.rows.expert, j < last ? j : last)[block];
+    }
+    return scales;
   }
 
   __device__ void finish(const ChainTile& tile, int i, int j, float accumulator, bool special) const {
@@ -64,25 +81,34 @@ struct ScaledJob {
   }
 };
 
-template <TensorCore core>
+template <Accumulate unit>
 void run(const GroupedMmArgs& args, cudaStream_t stream) {
+  constexpr Order order = core_of<unit, 1>().order;
   const ScaledMmArgs& all = args.all;
-  const ScaledJob job{args, chain_plan(all.accumulate, all.scales == Scales::blocks, all.k, all.split_k),
-                      operand_format(all.a_type, core.order), operand_format(all.b_type, core.order)};
-  launch_chains<core, 1>("scaled_mm", job, most_row_tiles(args, kChainTile), stream);
+  const ScaledJob job{args, chain_plan(all.accumulate, all.scales, all.k, all.split_k),
+                      operand_format(all.a_type, order), operand_format(all.b_type, order)};
+  launch_chains<unit, 1>("scaled_mm", job, most_row_tiles(args, kChainTile), stream);
 }
 
 }  // namespace
 
 void chain_grouped_mm(const GroupedMmArgs& args, Stream stream) {
-  constexpr auto fp8_core = [](Accumulate unit) { return tensor_core(unit, OperandClass::fp8, OutDtype::float32); };
   if (args.all.m == 0 || args.all.n == 0 || args.experts == 0) return;
-  const TensorCore core = fp8_core(unit_of(args.all.accumulate));
-  if (core == fp8_core(Accumulate::sm90_wgmma)) return run<fp8_core(Accumulate::sm90_wgmma)>(args, stream);
-  if (core == fp8_core(Accumulate::sm89_mma)) return run<fp8_core(Accumulate::sm89_mma)>(args, stream);
-  if (core == fp8_core(Accumulate::sm100_tcgen05)) return run<fp8_core(Accumulate::sm100_tcgen05)>(args, stream);
-  if (core == fp8_core(Accumulate::sm90_mma_sync)) return run<fp8_core(Accumulate::sm90_mma_sync)>(args, stream);
-  throw OpError("scaled_mm: the tensor core has no such operands");
+  switch (unit_of(args.all.accumulate)) {
+    case Accumulate::sm89_mma:
+      return run<Accumulate::sm89_mma>(args, stream);
+    case Accumulate::sm90_mma_sync:
+      return run<Accumulate::sm90_mma_sync>(args, stream);
+    case Accumulate::sm90_wgmma:
+      return run<Accumulate::sm90_wgmma>(args, stream);
+    case Accumulate::sm100_tcgen05:
+    case Accumulate::sm120_mma: {
+      static_assert(core_of<Accumulate::sm100_tcgen05, 1>() == core_of<Accumulate::sm120_mma, 1>());
+      return run<Accumulate::sm120_mma>(args, stream);
+    }
+    default:
+      throw OpError("scaled_mm: the tensor core has no such operands");
+  }
 }
 
 void chain_scaled_mm(const ScaledMmArgs& args, Stream stream) { chain_grouped_mm({args, 1, nullptr, 0}, stream); }
