@@ -55,7 +55,7 @@ struct RowCodes {
 template <int bytes>
 __device__ __forceinline__ RowCodes<bytes> load_codes(const unsigned char* row, std::int64_t first, std::int64_t k) {
   RowCodes<bytes> codes = {};
-  if (row == nullptr) return codes;
+  if (row == nullptr || first >= k) return codes;
   const unsigned char* from = row + first * bytes;
   const std::int64_t count = (k - first) * bytes;
   if (count >= kChainDepth * bytes && reinterpret_cast<std::uintptr_t>(from) % 16 == 0) {
@@ -70,8 +70,9 @@ __device__ __forceinline__ RowCodes<bytes> load_codes(const unsigned char* row, 
     return codes;
   }
 #pragma unroll
-  for (int i = 0; i < kChainDepth * bytes; ++i) {
-    if (i < count) codes.word[i / 4] |= std::uint32_t{from[i]} << (8 * (i % 4));
+  for (int i = 0; i < kChainDepth * bytes; ++i) {  // without branches: there would be as many as bytes
+    const std::uint32_t byte = from[i < count ? i : 0];
+    codes.word[i / 4] |= (i < count ? byte : 0) << (8 * (i % 4));
   }
   return codes;
 }

@@ -87,6 +87,7 @@ __device__ __forceinline__ void largest_powers(const ChainView& view, int first,
 /// E, and the sums with nothing but the accumulators in them.
 template <TensorCore core>
 __device__ __forceinline__ void begin_step(const ChainView& view, int first, ChainOutputs& out) {
+  constexpr std::uint32_t kToMagic = (23 - kFirstLimb) << 23;
   largest_powers<core>(view, first, out.magic);
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
@@ -95,10 +96,9 @@ __device__ __forceinline__ void begin_step(const ChainView& view, int first, Cha
       const float accumulator = out.accumulator[r][c];
       // The field of a quarter of the exponent, rounded down: (field - 127) / 4 + 127. No product at all counts as
       // 2^-32, which is below the exponent of every product, and too low to cut any accumulator that chains meet.
-      const std::uint32_t products = (bit_cast<std::uint32_t>(out.magic[r][c]) >> 2) + (381 << 21);
-      const std::uint32_t own = bit_cast<std::uint32_t>(accumulator) & 0x7FFFFFFF;
-      const std::uint32_t largest = (products > own ? products : own) & 0x7F800000;
-      const float magic = bit_cast<float>(largest + ((23 - kFirstLimb) << 23));
+      const std::uint32_t products = (bit_cast<std::uint32_t>(out.magic[r][c]) >> 2) + (381 << 21) + kToMagic;
+      const auto own = bit_cast<std::uint32_t>(mul32(fabsf(accumulator), 1 << (23 - kFirstLimb)));
+      const float magic = bit_cast<float>((products > own ? products : own) & 0x7F800000);
       const float cut = cut_to(magic, accumulator);
       out.magic[r][c] = magic;
       out.sum[r][c] = bit_cast<std::int32_t>(add32(one_and_a_half(magic), cut));

@@ -8,19 +8,15 @@
 namespace fp8ref::cuda {
 namespace {
 
-/// One output of operands that hold infinities, by the scalar semantics.
-template <class A, class B>
-__device__ __noinline__ float special_value(const GroupedMmArgs& args, std::int64_t expert, std::int64_t i,
-                                            std::int64_t j) {
-  const ScaledMmArgs& all = args.all;
-  const A* a = reinterpret_cast<const A*>(a_codes(all, i));
-  const B* b = reinterpret_cast<const B*>(b_codes(all, expert, j));
-  const float *a_scale = all.a_scale.of_row(i), *b_scale = b_scales(args, expert, j);
-  const float* bias = bias_of(args, expert, j);
-  if (all.scales == Scales::blocks) {
-    return scaled_mm_block_element(a, b, all.k, a_scale, b_scale, bias, all.accumulate, all.epilogue);
-  }
-  return scaled_mm_element(a, b, all.k, *a_scale, *b_scale, bias, all.accumulate, all.epilogue, all.split_k);
+/// The accumulator over k of operands that hold infinities or NaNs, or a number's if here they do not: what they force
+/// does not depend on the steps, chains and parts, which are finite otherwise [MMA-SPECIAL].
+template <TensorCore core, class A, class B>
+__device__ __noinline__ float special_dot(const std::uint8_t* a_row, const std::uint8_t* b_row, std::int64_t k) {
+  const A* a = reinterpret_cast<const A*>(a_row);
+  const B* b = reinterpret_cast<const B*>(b_row);
+  Specials specials;
+  for (std::int64_t i = 0; i < k; ++i) specials.add_product(a[i], b[i]);
+  return specials.any() ? specials.result<float>() : tensor_core_chain(core, a, b, k, 0.0f);
 }
 
 /// The scales of a block of k for the outputs of a thread.
@@ -31,6 +27,7 @@ struct BlockScales {
   __device__ float add(int r, int c, float dot, float sum) const { return add_block(dot, a[r], b[c], sum, epilogue); }
 };
 
+template <TensorCore core>
 struct ScaledJob {
   GroupedMmArgs args;
   ChainPlan plan;
@@ -66,27 +63,41 @@ struct ScaledJob {
     return scales;
   }
 
+  /// special_dot over elements first .. first + k - 1, where E5M2 has its infinities.
+  __device__ float special_value(std::int64_t expert, std::int64_t i, std::int64_t j, std::int64_t first,
+                                 std::int64_t k) const {
+    const std::uint8_t *a = a_codes(args.all, i) + first, *b = b_codes(args.all, expert, j) + first;
+    const bool a5 = args.all.a_type == Operand::e5m2, b5 = args.all.b_type == Operand::e5m2;
+    if (a5) return b5 ? special_dot<core, e5m2, e5m2>(a, b, k) : special_dot<core, e5m2, e4m3>(a, b, k);
+    return b5 ? special_dot<core, e4m3, e5m2>(a, b, k) : mma_nan<float>();
+  }
+
   __device__ void finish(const ChainTile& tile, int i, int j, float accumulator, bool special) const {
     const std::int64_t row = tile.rows.first + i, column = tile.column + j, expert = tile.rows.expert;
-    const bool a5 = args.all.a_type == Operand::e5m2, b5 = args.all.b_type == Operand::e5m2;
-    if (special && (a5 || b5)) {
-      const float value = !b5  ? special_value<e5m2, e4m3>(args, expert, row, column)
-                          : a5 ? special_value<e5m2, e5m2>(args, expert, row, column)
-                               : special_value<e4m3, e5m2>(args, expert, row, column);
-      return store_output(args.all, row, column, value);
+    const ScaledMmArgs& all = args.all;
+    if (all.scales == Scales::values) {
+      return finish_output(args, expert, row, column,
+                           special ? special_value(expert, row, column, 0, all.k) : accumulator);
     }
-    if (special) accumulator = mma_nan<float>();
-    if (args.all.scales == Scales::values) return finish_output(args, expert, row, column, accumulator);
-    store_output(args.all, row, column, add_bias(accumulator, bias_of(args, expert, column)));
+    if (special) {
+      accumulator = 0;
+      for (std::int64_t p = 0; p < all.k; p += kScaleBlock) {
+        const std::int64_t block = p / kScaleBlock;
+        const float dot = special_value(expert, row, column, p, all.k - p < kScaleBlock ? all.k - p : kScaleBlock);
+        accumulator = add_block(dot, all.a_scale.of_row(row)[block], b_scales(args, expert, column)[block], accumulator,
+                                all.epilogue);
+      }
+    }
+    store_output(all, row, column, add_bias(accumulator, bias_of(args, expert, column)));
   }
 };
 
 template <Accumulate unit>
 void run(const GroupedMmArgs& args, cudaStream_t stream) {
-  constexpr Order order = core_of<unit, 1>().order;
+  constexpr TensorCore core = core_of<unit, 1>();
   const ScaledMmArgs& all = args.all;
-  const ScaledJob job{args, chain_plan(all.accumulate, all.scales, all.k, all.split_k),
-                      operand_format(all.a_type, order), operand_format(all.b_type, order)};
+  const ScaledJob<core> job{args, chain_plan(all.accumulate, all.scales, all.k, all.split_k),
+                            operand_format(all.a_type, core.order), operand_format(all.b_type, core.order)};
   launch_chains<unit, 1>("scaled_mm", job, most_row_tiles(args, kChainTile), stream);
 }
 
