@@ -131,10 +131,16 @@ constexpr TensorCore core_of() {
   return tensor_core(unit, bytes == 1 ? OperandClass::fp8 : OperandClass::fp16, OutDtype::float32);
 }
 
+/// Blocks of threads on a multiprocessor: with a second limb a thread needs more registers.
+template <Accumulate unit, int bytes>
+constexpr int resident_blocks() {
+  return core_of<unit, bytes>().fraction_bits > kFirstLimb ? 2 : 3;
+}
+
 /// Job: plan, a_format, b_format, columns(), depth(), tile(), a_row(tile, i) and b_row(tile, j) (nullptr beyond the
 /// end), begin(), block_scales(), finish().
 template <Accumulate unit, int bytes, class Job>
-__global__ void __launch_bounds__(kChainThreads, 3) chain_kernel(Job job) {
+__global__ void __launch_bounds__(kChainThreads, (resident_blocks<unit, bytes>())) chain_kernel(Job job) {
   constexpr TensorCore core = core_of<unit, bytes>();
   auto* panels = shared_memory<ChainPanel>();  // two stages, a and b
   auto* sums = reinterpret_cast<float*>(panels + 4);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// mma on a CUDA device (spec/mma.md), every unit on every GPU: a thread for each output, over the scalar semantics that
-// the CPU's slow paths use too. What tells one unit from another is its row of numbers, an argument.
+// mma, and linear by a unit, on a CUDA device (spec/mma.md): every unit on every GPU. 16-bit operands with fp32 results
+// go to the tensor cores of the GPU at hand where those are that unit (native_mma.h); the rest has a thread for each
+// output, over the scalar semantics that the CPU's slow paths use too, and what tells one unit from another there is
+// its row of numbers, an argument.
 #include "cuda/chains.h"
 #include "cuda/launch.h"
+#include "cuda/native_mma.h"
 #include "fp8ref/cuda.h"
 #include "fp8ref/errors.h"
 #include "fp8ref/linear.h"
@@ -44,6 +47,30 @@ void run_scalar_by_operands(const TensorCore& core, const MmaArgs& args, Stream 
   return b5 ? run_scalar<e4m3, e5m2, R>(core, args, stream) : run_scalar<e4m3, e4m3, R>(core, args, stream);
 }
 
+struct MmaSink {
+  const float* c;
+  std::int64_t n;
+  float* out;
+  __device__ float begin(std::int64_t i, std::int64_t j) const { return c == nullptr ? 0.0f : c[i * n + j]; }
+  __device__ void finish(std::int64_t i, std::int64_t j, float result) const { out[i * n + j] = result; }
+};
+
+struct LinearSink {
+  const float* bias;
+  std::int64_t n;
+  bf16* out;
+  __device__ float begin(std::int64_t, std::int64_t) const { return 0; }
+  __device__ void finish(std::int64_t i, std::int64_t j, float result) const {
+    out[i * n + j] = linear_tail(result, bias == nullptr ? nullptr : bias + j);
+  }
+};
+
+template <class T>
+void run_native(const MmaArgs& args, Stream stream) {
+  launch_native("mma", static_cast<const T*>(args.a), static_cast<const T*>(args.b), args.m, args.n, args.k,
+                MmaSink{static_cast<const float*>(args.c), args.n, static_cast<float*>(args.out)}, stream);
+}
+
 OperandClass class_of(Operand type) {
   if (type == Operand::bf16) return OperandClass::bf16;
   return type == Operand::fp16 ? OperandClass::fp16 : OperandClass::fp8;
@@ -71,17 +98,20 @@ void mma(const MmaArgs& args, Stream stream) {
     throw OpError("mma: the tensor core has no such operands");
   }
   if (args.m == 0 || args.n == 0) return;
-  mma_scalar(args, stream);
+  if (!is_native(core, class_of(args.a_type), device_facts().capability)) return mma_scalar(args, stream);
+  args.a_type == Operand::bf16 ? run_native<bf16>(args, stream) : run_native<fp16>(args, stream);
 }
 
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
             Accumulate unit, bf16* out, Stream stream) {
   if (unit != unit_of(unit)) throw OpError("linear: a promoted accumulator is no unit");
-  if (tensor_core(unit, OperandClass::bf16, OutDtype::float32).block == 0) {
-    throw OpError("linear: the tensor core has no such operands");
-  }
+  const TensorCore core = tensor_core(unit, OperandClass::bf16, OutDtype::float32);
+  if (core.block == 0) throw OpError("linear: the tensor core has no such operands");
   if (m == 0 || n == 0) return;
-  linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
+  if (!is_native(core, OperandClass::bf16, device_facts().capability)) {
+    return linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
+  }
+  launch_native("linear", x, w, m, n, k, LinearSink{bias, n, out}, stream);
 }
 
 }  // namespace fp8ref::cuda

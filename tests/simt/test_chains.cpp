@@ -80,10 +80,10 @@ void test_units() {
 
 void test_parts() {
   Random random(22);
-  for (const std::int64_t k : {0, 16, 128, 300, 515}) {
+  for (const std::int64_t k : {0, 16, 300, 515}) {
     Matmul product = product_of(random, 3, 5, k, Data::any_bits, Operand::e4m3, Operand::e4m3);
     for (const Accumulate unit : {Accumulate::sm90_wgmma, Accumulate::sm90_wgmma_promoted, Accumulate::sm90_mma_sync}) {
-      for (const std::int64_t parts : {1, 2, 3, 9}) {
+      for (const std::int64_t parts : {1, 2, 9}) {
         product.policy.accumulate = unit;
         product.policy.split_k = parts;
         compare_chains("split_k " + std::to_string(parts), product);
@@ -95,7 +95,7 @@ void test_parts() {
 void test_scales() {
   Random random(23);
   std::vector<Matmul> products;
-  for (const std::int64_t m : {1, 65}) {
+  for (const std::int64_t m : {65, 1}) {
     products.push_back(product_of(random, m, 66, 40, Data::any_bits, Operand::e4m3, Operand::e4m3));
     products.back().policy.accumulate = Accumulate::sm90_wgmma;
   }

@@ -119,15 +119,28 @@ void test_refusals() {
                    [&] { run(Operand::e4m3, Operand::e4m3, Accumulate::sm90_wgmma_promoted, OutDtype::float32); });
 }
 
+/// The scalar kernels, which the operations themselves may not use on this machine.
+void test_scalar(const std::vector<Shape>& shapes) {
+  test_all("mma_scalar", [](const MmaArgs& args) { cuda::mma_scalar(args, nullptr); }, shapes);
+  Random random(13);
+  const std::vector<bf16> x = random_normal(random, 3 * 70), w = random_normal(random, 4 * 70);
+  std::vector<bf16> expected(12), got(12);
+  cpu::linear(x.data(), w.data(), 3, 4, 70, nullptr, Accumulate::sm90_wgmma, expected.data());
+  cuda::linear_unit_scalar(x.data(), w.data(), 3, 4, 70, nullptr, Accumulate::sm90_wgmma, got.data(), nullptr);
+  equal("linear_unit_scalar", expected, got);
+}
+
 }  // namespace
 
 int main() {
-  const std::vector<Shape> shapes = {{3, 5, 70}, {1, 1, 0}, {2, 7, 33}, {5, 3, 1}, {4, 4, 128}, {0, 3, 5}};
+  const std::vector<Shape> shapes = {{3, 5, 70},  {1, 1, 0}, {2, 7, 33},  {5, 3, 1},
+                                     {4, 4, 128}, {0, 3, 5}, {65, 35, 17}};
   in_both_orders([&] {
     Random random(12);
     test_all("mma", [](const MmaArgs& args) { cuda::mma(args, nullptr); }, shapes);
     test_linear(random);
   });
+  test_scalar({{3, 5, 70}, {1, 1, 0}, {2, 7, 33}});
   test_refusals();
   return finish("simt mma");
 }
