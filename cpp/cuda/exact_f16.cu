@@ -19,13 +19,6 @@ namespace {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps, kChunk = 64;
 
-/// 16 codes of a row, which ends at `end`.
-__device__ __forceinline__ uint4 load_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end, bool aligned) {
-  if (aligned && k + 16 <= end) return *reinterpret_cast<const uint4*>(row + k);
-  std::uint32_t codes[4] = {};
-  for (int i = 0; i < 16 && k + i < end; ++i) codes[i / 4] |= static_cast<std::uint32_t>(row[k + i]) << (8 * (i % 4));
-  return {codes[0], codes[1], codes[2], codes[3]};
-}
 __device__ __forceinline__ std::uint32_t word(const uint4& codes, int index) {
   return index == 0 ? codes.x : index == 1 ? codes.y : index == 2 ? codes.z : codes.w;
 }
@@ -106,15 +99,16 @@ struct FewRows {
   struct Codes {
     uint4 columns[weights][2], rows[width];
   };
-  __device__ __forceinline__ Codes load(std::int64_t k, std::int64_t end, bool aligned) const {
+  template <bool aligned>
+  __device__ __forceinline__ Codes load(std::int64_t k, std::int64_t end) const {
     Codes codes;
     k += lane_index() % 4 * 16;
 #pragma unroll
     for (int i = 0; i < 2 * weights; ++i) {
-      codes.columns[i / 2][i % 2] = load_codes(columns[i / 2][i % 2], k, end, aligned);
+      codes.columns[i / 2][i % 2] = load_codes<aligned>(columns[i / 2][i % 2], k, end);
     }
 #pragma unroll
-    for (int j = 0; j < width; ++j) codes.rows[j] = load_codes(rows[j], k, end, aligned);
+    for (int j = 0; j < width; ++j) codes.rows[j] = load_codes<aligned>(rows[j], k, end);
     return codes;
   }
 
@@ -156,19 +150,18 @@ struct FewRows {
   }
 };
 
-template <int weights, int width>
-__global__ void __launch_bounds__(kThreads)
-    f16_kernel(GroupedMmArgs args, Span span, std::int64_t row_tiles, bool aligned) {
+template <int weights, int width, bool aligned>
+__global__ void __launch_bounds__(kThreads) f16_kernel(GroupedMmArgs args, Span span, std::int64_t row_tiles) {
   using Sums = FewRows<weights, width>;
   const RowTile tile = row_tile(args, blockIdx.x % row_tiles, Sums::kRows);
   if (tile.rows <= 0) return;
   const std::int64_t first_column = blockIdx.x / row_tiles * Sums::kColumns, end = span.first + span.depth;
   Sums sums(args.all, tile, first_column);
   std::int64_t k = span.first + warp_index() * kChunk;
-  typename Sums::Codes next = sums.load(k, end, aligned);
+  typename Sums::Codes next = sums.template load<aligned>(k, end);
   for (; k < end; k += kWarps * kChunk) {
     const typename Sums::Codes codes = next;
-    next = sums.load(k + kWarps * kChunk, end, aligned);
+    next = sums.template load<aligned>(k + kWarps * kChunk, end);
     sums.add(codes);
   }
   std::int64_t* shared = shared_memory<std::int64_t>();
@@ -185,22 +178,21 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <int weights, int width>
+template <int weights, int width, bool aligned = true>
 void run(const GroupedMmArgs& args, Stream stream) {
   using Sums = FewRows<weights, width>;
   const std::int64_t row_tiles = most_row_tiles(args, Sums::kRows);
   const std::int64_t column_tiles = (args.all.n + Sums::kColumns - 1) / Sums::kColumns;
-  const auto at = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); };
-  const bool aligned = (at(args.all.a) | at(args.all.b) | static_cast<std::uintptr_t>(args.all.k)) % 16 == 0;
   for_spans(args, stream, [&](const Span& span) {
-    launch("scaled_mm", f16_kernel<weights, width>, static_cast<unsigned>(row_tiles * column_tiles), kThreads,
-           Sums::kSharedBytes, stream, args, span, row_tiles, aligned);
+    launch("scaled_mm", f16_kernel<weights, width, aligned>, static_cast<unsigned>(row_tiles * column_tiles), kThreads,
+           Sums::kSharedBytes, stream, args, span, row_tiles);
   });
 }
 
 }  // namespace
 
 void scaled_mm_f16(const GroupedMmArgs& args, Stream stream) {
+  if (!aligned_codes(args.all)) return run<1, 2, false>(args, stream);
   // 32 columns cost fewer instructions for each of them, 16 make more blocks: enough for every multiprocessor come
   // first.
   const bool many = args.all.n >= std::int64_t{2} * 32 * device_facts().multiprocessors;

@@ -101,7 +101,7 @@ template <bool aligned>
 __device__ __forceinline__ void copy_codes(unsigned char* to, const std::uint8_t* row, std::int64_t k,
                                            std::int64_t end) {
   if (aligned && k < end) return copy_async(to, row + k);
-  for (int i = 0; i < 16; ++i) to[i] = k + i < end ? row[k + i] : 0;
+  *reinterpret_cast<uint4*>(to) = load_codes<aligned>(row, k, end);
 }
 
 /// aligned: rows begin at multiples of 16 bytes, and have whole ones.
@@ -133,17 +133,12 @@ __global__ void __launch_bounds__(Tile::kThreads)
   finish(args, span, rows, first_column, sums);
 }
 
-bool aligned(const ScaledMmArgs& args) {
-  const auto at = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); };
-  return (at(args.a) | at(args.b) | static_cast<std::uintptr_t>(args.k)) % 16 == 0;
-}
-
 }  // namespace
 
 void scaled_mm_f64(const GroupedMmArgs& args, Stream stream) {
   const std::int64_t row_tiles = most_row_tiles(args, Tile::kRows);
   const std::int64_t column_tiles = (args.all.n + Tile::kColumns - 1) / Tile::kColumns;
-  const auto kernel = aligned(args.all) ? f64_kernel<true> : f64_kernel<false>;
+  const auto kernel = aligned_codes(args.all) ? f64_kernel<true> : f64_kernel<false>;
   for_spans(args, stream, [&](const Span& span) {
     launch("scaled_mm", kernel, static_cast<unsigned>(row_tiles * column_tiles), Tile::kThreads, Tile::kSharedBytes,
            stream, args, span, row_tiles, column_tiles);

@@ -28,20 +28,9 @@ struct Planes {
 constexpr int kPlaneThreads = 128;
 __device__ constexpr PointTable kPointTable = point_table();
 
-/// 16 codes from k on, 0 past the end of the row.
-__device__ __forceinline__ void load_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end, bool aligned,
-                                           std::uint32_t (&codes)[4]) {
-  if (aligned && k + 16 <= end) {
-    const uint4 all = *reinterpret_cast<const uint4*>(row + k);
-    codes[0] = all.x, codes[1] = all.y, codes[2] = all.z, codes[3] = all.w;
-    return;
-  }
-  for (int i = 0; i < 4; ++i) codes[i] = 0;
-  for (int i = 0; i < 16 && k + i < end; ++i) codes[i / 4] |= static_cast<std::uint32_t>(row[k + i]) << (8 * (i % 4));
-}
-
+template <bool aligned>
 __global__ void __launch_bounds__(kPlaneThreads)
-    planes_kernel(const std::uint8_t* codes, std::int64_t rows, std::int64_t k, bool aligned, Planes planes) {
+    planes_kernel(const std::uint8_t* codes, std::int64_t rows, std::int64_t k, Planes planes) {
   __shared__ std::uint64_t table[256];
   for (int i = static_cast<int>(threadIdx.x); i < 256; i += kPlaneThreads) table[i] = kPointTable.of[i];
   __syncthreads();
@@ -49,8 +38,9 @@ __global__ void __launch_bounds__(kPlaneThreads)
     std::uint8_t* out = planes.values + row * kPoints * planes.depth;
     std::uint32_t nan = 0;
     for (std::int64_t at = 16 * threadIdx.x; at < planes.depth; at += 16 * kPlaneThreads) {
-      std::uint32_t four[4], values[kPoints][4] = {};
-      load_codes(codes + row * k, at, k, aligned, four);
+      const uint4 all = load_codes<aligned>(codes + row * k, at, k);
+      const std::uint32_t four[4] = {all.x, all.y, all.z, all.w};
+      std::uint32_t values[kPoints][4] = {};
 #pragma unroll
       for (int i = 0; i < 16; ++i) {
         const std::uint64_t entry = table[four[i / 4] >> (8 * (i % 4)) & 0xFF];
@@ -177,9 +167,9 @@ class PlaneMemory {
       : memory_("scaled_mm", rows * (kPoints * padded_depth(args) + 1), stream),
         planes_{memory_.get(), memory_.get() + rows * kPoints * padded_depth(args), padded_depth(args)} {
     constexpr std::int64_t kMostBlocks = 8192;
-    const bool aligned = (reinterpret_cast<std::uintptr_t>(codes) | static_cast<std::uintptr_t>(args.all.k)) % 16 == 0;
-    launch("scaled_mm", planes_kernel, static_cast<unsigned>(rows < kMostBlocks ? rows : kMostBlocks), kPlaneThreads, 0,
-           stream, static_cast<const std::uint8_t*>(codes), rows, args.all.k, aligned, planes_);
+    launch("scaled_mm", aligned_codes(args.all) ? planes_kernel<true> : planes_kernel<false>,
+           static_cast<unsigned>(rows < kMostBlocks ? rows : kMostBlocks), kPlaneThreads, 0, stream,
+           static_cast<const std::uint8_t*>(codes), rows, args.all.k, planes_);
   }
   const Planes& planes() const { return planes_; }
 

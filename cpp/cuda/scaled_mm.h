@@ -64,6 +64,24 @@ FP8REF_HD const std::uint8_t* a_codes(const ScaledMmArgs& args, std::int64_t i) 
 FP8REF_HD const std::uint8_t* b_codes(const ScaledMmArgs& args, std::int64_t expert, std::int64_t j) {
   return static_cast<const std::uint8_t*>(args.b) + (expert * args.n + j) * args.k;
 }
+/// Whether the rows of a and of b begin at multiples of 16 bytes, and have whole ones.
+inline bool aligned_codes(const ScaledMmArgs& args) {
+  const auto at = [](const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); };
+  return (at(args.a) | at(args.b) | static_cast<std::uintptr_t>(args.k)) % 16 == 0;
+}
+
+/// 16 codes of a row from k on; 0 past its end.
+template <bool aligned>
+__device__ __forceinline__ uint4 load_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end) {
+  if (aligned) return k < end ? *reinterpret_cast<const uint4*>(row + k) : uint4{0, 0, 0, 0};
+  const auto four = [&](std::int64_t from) {
+    std::uint32_t codes = 0;
+    for (int i = 0; i < 4 && from + i < end; ++i) codes |= static_cast<std::uint32_t>(row[from + i]) << (8 * i);
+    return codes;
+  };
+  return {four(k), four(k + 4), four(k + 8), four(k + 12)};
+}
+
 FP8REF_HD const float* b_scales(const GroupedMmArgs& args, std::int64_t expert, std::int64_t j) {
   return args.all.b_scale.of_row(j) + expert * args.b_scale_stride;
 }
