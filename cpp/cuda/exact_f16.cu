@@ -7,11 +7,10 @@
 // so a tensor core that keeps 24 fraction bits or more computes them exactly (all from sm_80 on). Then they are added
 // to int64 totals. A NaN code makes h and l NaN, and with them the sums.
 //
-// For 16 weights x 64 of k (1024 bytes) and 8 rows of a warp issues per lane 16 conversions and 48 fp16 operations for
-// the weights, half of that for the rows, 16 tensor-core steps and about 40 instructions to add to the totals: 5 for
-// each byte of a lane, of the 6 that an H200 can issue while the byte arrives from memory. With 32 weights at a time it
-// is 4.
-#include "cuda/exact.h"
+// Instructions of a lane for each of its bytes of weights, counted in the machine code for sm_90, and the weights that
+// an H200 can then take at 1.98 GHz, where its memory gives 4.8 TB/s:
+//   columns x rows of a warp    16 x 8: 5.9 (5.6 TB/s)    32 x 8: 5.2 (6.5)    16 x 16: 8.4 (4.0)    32 x 16: 7.4 (4.5)
+// of which 3.75 to 2.3 split codes, and 0.5 to 1 are tensor-core steps.
 #include "cuda/exact_sum.h"
 
 namespace fp8ref::cuda {
@@ -54,21 +53,16 @@ struct ChunkSums {
   }
 };
 
-/// The sums over k: integers times 2^-18, and in which of them a NaN took part.
+/// The sums over a span, exact in fp64.
 struct Totals {
-  std::int64_t sum[4] = {};
-  bool nan[4] = {};
+  double sum[4] = {};
 
   __device__ __forceinline__ void add(const ChunkSums& chunk) {
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const bool broken = is_nan(chunk.high[r]);  // the others are NaN too
-      const auto integer = [&](float x) {
-        return static_cast<std::int64_t>(static_cast<std::int32_t>(broken ? 0 : x));
-      };
-      sum[r] += integer(chunk.high[r]) * (1 << 18) + integer(mul32(chunk.middle[r], 0x1p9f)) * (1 << 9) +
-                integer(mul32(chunk.low[r], 0x1p18f));
-      nan[r] = nan[r] || broken;
+      sum[r] = add64(sum[r], chunk.high[r]);
+      sum[r] = add64(sum[r], chunk.middle[r]);
+      sum[r] = add64(sum[r], chunk.low[r]);
     }
   }
 };
@@ -82,33 +76,37 @@ struct FewRows {
   const std::uint8_t *columns[weights][2], *rows[width];
   Totals totals[weights][width] = {};
 
-  __device__ __forceinline__ FewRows(const ScaledMmArgs& args, const RowTile& tile, std::int64_t first_column) {
+  __device__ __forceinline__ FewRows(const ScaledMmArgs& args, const Span& span, const RowTile& tile,
+                                     std::int64_t first_column) {
     const int g = lane_index() / 4;
+    const std::int64_t k = span.first;
 #pragma unroll
     for (int i = 0; i < 2 * weights; ++i) {  // columns and rows past the last one are copies of it
       const std::int64_t column = first_column + 8 * i + g;
-      columns[i / 2][i % 2] = b_codes(args, tile.expert, column < args.n ? column : args.n - 1);
+      columns[i / 2][i % 2] = b_codes(args, tile.expert, column < args.n ? column : args.n - 1) + k;
     }
 #pragma unroll
     for (int j = 0; j < width; ++j) {
       const int row = 8 * j + g;
-      rows[j] = a_codes(args, tile.first + (row < tile.rows ? row : tile.rows - 1));
+      rows[j] = a_codes(args, tile.first + (row < tile.rows ? row : tile.rows - 1)) + k;
     }
   }
 
   struct Codes {
     uint4 columns[weights][2], rows[width];
   };
+  /// The codes of this lane in the chunk at `first` of a span. Past its end those of the rows are 0, and those of the
+  /// columns are others of the same column: they add nothing, and no NaN that is not there anyway.
   template <bool aligned>
-  __device__ __forceinline__ Codes load(std::int64_t k, std::int64_t end) const {
+  __device__ __forceinline__ Codes load(int first, int depth) const {
     Codes codes;
-    k += lane_index() % 4 * 16;
+    const int at = first + lane_index() % 4 * 16;
 #pragma unroll
     for (int i = 0; i < 2 * weights; ++i) {
-      codes.columns[i / 2][i % 2] = load_codes<aligned>(columns[i / 2][i % 2], k, end);
+      codes.columns[i / 2][i % 2] = load_codes<aligned>(columns[i / 2][i % 2], !aligned || at < depth ? at : 0, depth);
     }
 #pragma unroll
-    for (int j = 0; j < width; ++j) codes.rows[j] = load_codes<aligned>(rows[j], k, end);
+    for (int j = 0; j < width; ++j) codes.rows[j] = load_codes<aligned>(rows[j], at, depth);
     return codes;
   }
 
@@ -143,7 +141,8 @@ struct FewRows {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
           const int column = 16 * i + g + 8 * (r / 2), row = 8 * j + 2 * t + r % 2;
-          sums[row * kColumns + column] = totals[i][j].nan[r] ? kNanSum : totals[i][j].sum[r];
+          const double sum = totals[i][j].sum[r];
+          sums[row * kColumns + column] = is_nan(sum) ? kNanSum : static_cast<std::int64_t>(mul64(sum, kProductScale));
         }
       }
     }
@@ -155,14 +154,17 @@ __global__ void __launch_bounds__(kThreads) f16_kernel(GroupedMmArgs args, Span 
   using Sums = FewRows<weights, width>;
   const RowTile tile = row_tile(args, blockIdx.x % row_tiles, Sums::kRows);
   if (tile.rows <= 0) return;
-  const std::int64_t first_column = blockIdx.x / row_tiles * Sums::kColumns, end = span.first + span.depth;
-  Sums sums(args.all, tile, first_column);
-  std::int64_t k = span.first + warp_index() * kChunk;
-  typename Sums::Codes next = sums.template load<aligned>(k, end);
-  for (; k < end; k += kWarps * kChunk) {
-    const typename Sums::Codes codes = next;
-    next = sums.template load<aligned>(k + kWarps * kChunk, end);
-    sums.add(codes);
+  const std::int64_t first_column = blockIdx.x / row_tiles * Sums::kColumns;
+  const int depth = static_cast<int>(span.depth);
+  Sums sums(args.all, span, tile, first_column);
+  int k = warp_index() * kChunk;
+  if (k < depth) {
+    typename Sums::Codes next = sums.template load<aligned>(k, depth);
+    for (; k < depth; k += kWarps * kChunk) {
+      const typename Sums::Codes codes = next;
+      next = sums.template load<aligned>(k + kWarps * kChunk, depth);
+      sums.add(codes);
+    }
   }
   std::int64_t* shared = shared_memory<std::int64_t>();
   constexpr int kOutputs = Sums::kColumns * Sums::kRows;
@@ -179,11 +181,11 @@ __global__ void __launch_bounds__(kThreads) f16_kernel(GroupedMmArgs args, Span 
 }
 
 template <int weights, int width, bool aligned = true>
-void run(const GroupedMmArgs& args, Stream stream) {
+void run(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
   using Sums = FewRows<weights, width>;
   const std::int64_t row_tiles = most_row_tiles(args, Sums::kRows);
   const std::int64_t column_tiles = (args.all.n + Sums::kColumns - 1) / Sums::kColumns;
-  for_spans(args, stream, [&](const Span& span) {
+  for_spans(args, most, stream, [&](const Span& span) {
     launch("scaled_mm", f16_kernel<weights, width, aligned>, static_cast<unsigned>(row_tiles * column_tiles), kThreads,
            Sums::kSharedBytes, stream, args, span, row_tiles);
   });
@@ -191,14 +193,14 @@ void run(const GroupedMmArgs& args, Stream stream) {
 
 }  // namespace
 
-void scaled_mm_f16(const GroupedMmArgs& args, Stream stream) {
-  if (!aligned_codes(args.all)) return run<1, 2, false>(args, stream);
+void scaled_mm_f16(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
+  if (!aligned_codes(args.all)) return run<1, 2, false>(args, stream, most);
   // 32 columns cost fewer instructions for each of them, 16 make more blocks: enough for every multiprocessor come
   // first.
   const bool many = args.all.n >= std::int64_t{2} * 32 * device_facts().multiprocessors;
   const bool narrow = args.all.m <= 8 * args.experts;
-  if (many) return narrow ? run<2, 1>(args, stream) : run<2, 2>(args, stream);
-  return narrow ? run<1, 1>(args, stream) : run<1, 2>(args, stream);
+  if (many) return narrow ? run<2, 1>(args, stream, most) : run<2, 2>(args, stream, most);
+  return narrow ? run<1, 1>(args, stream, most) : run<1, 2>(args, stream, most);
 }
 
 }  // namespace fp8ref::cuda

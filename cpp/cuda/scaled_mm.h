@@ -71,11 +71,12 @@ inline bool aligned_codes(const ScaledMmArgs& args) {
 }
 
 /// 16 codes of a row from k on; 0 past its end.
-template <bool aligned>
-__device__ __forceinline__ uint4 load_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end) {
+template <bool aligned, class Depth>
+__device__ __forceinline__ uint4 load_codes(const std::uint8_t* row, Depth k, Depth end) {
   if (aligned) return k < end ? *reinterpret_cast<const uint4*>(row + k) : uint4{0, 0, 0, 0};
-  const auto four = [&](std::int64_t from) {
+  const auto four = [&](Depth from) {
     std::uint32_t codes = 0;
+#pragma unroll 1
     for (int i = 0; i < 4 && from + i < end; ++i) codes |= static_cast<std::uint32_t>(row[from + i]) << (8 * i);
     return codes;
   };

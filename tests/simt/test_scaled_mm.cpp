@@ -21,23 +21,25 @@ void dispatched(const GroupedMmArgs& args) { cuda::scaled_mm(args.all, nullptr);
 /// One kernel of `exact`, and the shapes to try it with: {m, n, k}.
 struct Kernel {
   const char* name;
-  Multiply run;
+  std::function<void(const GroupedMmArgs&, std::int64_t)> run_spans;
   std::vector<std::vector<std::int64_t>> shapes;
+
+  void run(const GroupedMmArgs& args) const { run_spans(args, cuda::kSpan); }
 };
 
 const std::vector<Kernel>& kernels() {
   static const std::vector<Kernel> all = {
       {"scalar",
-       [](const GroupedMmArgs& args) { cuda::scaled_mm_scalar(args, nullptr); },
+       [](const GroupedMmArgs& args, std::int64_t) { cuda::scaled_mm_scalar(args, nullptr); },
        {{1, 1, 0}, {1, 3, 1}, {2, 8, 16}, {7, 129, 31}, {17, 3, 128}, {6, 9, 300}}},
       {"f64",
-       [](const GroupedMmArgs& args) { cuda::scaled_mm_f64(args, nullptr); },
+       [](const GroupedMmArgs& args, std::int64_t span) { cuda::scaled_mm_f64(args, nullptr, span); },
        {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {7, 40, 700}, {65, 9, 144}}},
       {"f16",
-       [](const GroupedMmArgs& args) { cuda::scaled_mm_f16(args, nullptr); },
+       [](const GroupedMmArgs& args, std::int64_t span) { cuda::scaled_mm_f16(args, nullptr, span); },
        {{1, 1, 0}, {1, 3, 1}, {2, 8, 16}, {7, 33, 31}, {17, 40, 128}, {8, 129, 640}, {16, 9, 1101}, {6, 40, 208}}},
       {"s8",
-       [](const GroupedMmArgs& args) { cuda::scaled_mm_s8(args, nullptr); },
+       [](const GroupedMmArgs& args, std::int64_t span) { cuda::scaled_mm_s8(args, nullptr, span); },
        {{1, 1, 0}, {2, 3, 1}, {17, 8, 31}, {130, 3, 128}, {16, 129, 208}, {7, 40, 700}, {65, 9, 144}}},
   };
   return all;
@@ -67,7 +69,7 @@ void test_kernels() {
   for (const Kernel& kernel : kernels()) {
     std::vector<Matmul> products;
     for (const auto& shape : kernel.shapes) products.emplace_back(random, shape[0], shape[1], shape[2]);
-    compare_everything(kernel.name, random, products, expected, kernel.run);
+    compare_everything(kernel.name, random, products, expected, [&](const GroupedMmArgs& args) { kernel.run(args); });
   }
 }
 
@@ -79,20 +81,24 @@ void test_values() {
     std::fill(product.a.begin(), product.a.end(), std::uint8_t{0x7E});
     std::fill(product.b.begin(), product.b.end(), std::uint8_t{0xFE});
     product.b[200 * 3 + 17] = 0x7D;
-    compare(std::string(kernel.name) + " of largest codes", product, expected, kernel.run);
+    compare(std::string(kernel.name) + " of largest codes", product, expected,
+            [&](const GroupedMmArgs& args) { kernel.run(args); });
     product.a[5 * 200 + 199] = 0x7F;
     product.b[20 * 200] = 0xFF;
     product.b[34 * 200 + 63] = 0x7F;
-    compare(std::string(kernel.name) + " of NaN codes", product, expected, kernel.run);
+    compare(std::string(kernel.name) + " of NaN codes", product, expected,
+            [&](const GroupedMmArgs& args) { kernel.run(args); });
     Matmul zeros(random, 5, 5, 70);
     for (std::size_t i = 0; i < zeros.a.size(); ++i) zeros.a[i] = i % 2 == 0 ? 0x80 : 0x00;
     zeros.a_scale = {0.0f, 1.0f, INFINITY, NAN, 0x1p-149f};
-    compare(std::string(kernel.name) + " of zeros", zeros, expected, kernel.run);
+    compare(std::string(kernel.name) + " of zeros", zeros, expected,
+            [&](const GroupedMmArgs& args) { kernel.run(args); });
     Matmul tiny(random, 5, 5, 70);
     for (std::uint8_t& code : tiny.a) code &= 0x87;
     for (std::uint8_t& code : tiny.b) code &= 0x8F;
     tiny.a_scale = zeros.a_scale;
-    compare(std::string(kernel.name) + " of subnormal codes", tiny, expected, kernel.run);
+    compare(std::string(kernel.name) + " of subnormal codes", tiny, expected,
+            [&](const GroupedMmArgs& args) { kernel.run(args); });
   }
 }
 
@@ -118,6 +124,25 @@ void test_choice() {
     units.policy.split_k = 2;
     compare("unit", units, expected, dispatched);
   }
+}
+
+/// K in more than one span: totals of int64 between them, and NaN codes in any of them. The scalar kernel has none.
+void test_spans() {
+  Random random(9);
+  for (const Kernel& kernel : kernels()) {
+    Matmul product(random, 5, 9, 300);
+    product.a[2 * 300 + 3] = 0x7F;
+    product.b[4 * 300 + 130] = 0xFF;
+    product.b[6 * 300 + 299] = 0x7F;
+    for (const std::int64_t span : {64, 192}) {
+      compare(std::string(kernel.name) + " by spans", product, expected,
+              [&](const GroupedMmArgs& args) { kernel.run_spans(args, span); });
+    }
+  }
+  Matmul longest(random, 2, 3, 171197);  // as long as it takes for fp64 to fail
+  for (std::uint8_t* codes : {longest.a.data(), longest.b.data()}) std::fill_n(codes, longest.k, std::uint8_t{0x7E});
+  longest.b[171196] = 0x01;
+  compare("k beyond one span", longest, expected, dispatched);
 }
 
 void test_blocks() {
@@ -147,5 +172,6 @@ int main() {
     test_choice();
     test_blocks();
   });
+  test_spans();
   return finish("simt scaled_mm");
 }
