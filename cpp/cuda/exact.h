@@ -9,13 +9,18 @@
 
 namespace fp8ref::cuda {
 
+inline constexpr std::int64_t kMostDepth = std::int64_t{1} << 27;
+inline constexpr std::int64_t kSpan = 2674 * 64;  // fp64 is exact to 171,196 [MM-EXACT]
+
 /// One thread for each output over the shared scalar functions: every operand type, scale, epilogue and accumulator.
 void scaled_mm_scalar(const GroupedMmArgs& args, Stream stream);
 
+/// Block scales of E4M3 codes, in every order [MM-BLOCK-EXACT], [MM-BLOCK-ORDERS]; k up to kMostDepth. The dots of
+/// `workspace` bytes at a time lie in memory.
+void scaled_mm_blocks(const GroupedMmArgs& args, Stream stream, std::int64_t workspace = std::int64_t{1} << 30);
+
 // The others take E4M3 codes and one scale for each row (or for all), k up to kMostDepth. They sum `span` of k in one
 // launch, a multiple of 64: tests make it small.
-inline constexpr std::int64_t kMostDepth = std::int64_t{1} << 27;
-inline constexpr std::int64_t kSpan = 2674 * 64;  // fp64 is exact to 171,196 [MM-EXACT]
 
 /// FP64 tensor cores.
 void scaled_mm_f64(const GroupedMmArgs& args, Stream stream, std::int64_t span = kSpan);

@@ -100,7 +100,7 @@ template <bool aligned>
 __device__ __forceinline__ void copy_codes(unsigned char* to, const std::uint8_t* row, std::int64_t k,
                                            std::int64_t end) {
   if (aligned && k < end) return copy_async(to, row + k);
-  *reinterpret_cast<uint4*>(to) = load_codes<aligned>(row, k, end);
+  *reinterpret_cast<uint4*>(to) = load_sixteen<aligned>(row, k, end);
 }
 
 /// aligned: rows begin at multiples of 16 bytes, and have whole ones.

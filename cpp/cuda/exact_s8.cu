@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kPlaneThreads)
     std::uint8_t* out = planes.values + row * kPoints * planes.depth;
     std::uint32_t nan = 0;
     for (std::int64_t at = 16 * threadIdx.x; at < planes.depth; at += 16 * kPlaneThreads) {
-      const uint4 all = load_codes<aligned>(codes + row * k, at, k);
+      const uint4 all = load_sixteen<aligned>(codes + row * k, at, k);
       const std::uint32_t four[4] = {all.x, all.y, all.z, all.w};
       std::uint32_t values[kPoints][4] = {};
 #pragma unroll

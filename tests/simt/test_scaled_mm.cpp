@@ -145,11 +145,12 @@ void test_spans() {
   compare("k beyond one span", longest, expected, dispatched);
 }
 
+/// Scales of blocks: every order, rows in several workspaces, scales and codes that leave nothing to certify.
 void test_blocks() {
   Random random(7);
   for (const int row_bits : {0, 7}) {
     for (const Epilogue epilogue : {Epilogue::a_b, Epilogue::deepgemm, Epilogue::triton, Epilogue::triton_ba}) {
-      Matmul product(random, 5, 131, 300);
+      Matmul product(random, 11, 131, 300);
       product.block_scales(random, row_bits);
       product.policy.epilogue = epilogue;
       compare("blocks", product, expected, dispatched);
@@ -157,8 +158,38 @@ void test_blocks() {
       product.policy.out_dtype = OutDtype::bfloat16;
       product.a[300 * 2 + 140] = 0x7F;
       product.a_scale[4] = INFINITY;
-      compare("blocks", product, expected, dispatched);
+      product.a_scale[12] = 0x1p127f;
+      product.b_scale[1] = 0x1p-149f;
+      compare("special blocks", product, expected, dispatched);
+      compare("blocks of rows", product, expected,
+              [](const GroupedMmArgs& args) { cuda::scaled_mm_blocks(args, nullptr, 3 * 131 * 3 * 8); });
     }
+  }
+  for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 3, 0}, {3, 2, 128}, {9, 33, 144}, {2, 5, 1500}}) {
+    Matmul product(random, shape[0], shape[1], shape[2]);
+    product.block_scales(random, 0);
+    compare("blocks", product, expected, dispatched);
+    product.policy.out_dtype = OutDtype::float8_e4m3fn;
+    product.policy.overflow = Overflow::nan;
+    product.policy.out_scale = 0.25f;
+    compare("blocks", product, expected, dispatched);
+  }
+}
+
+/// Sums that only the exact path decides: a tie of the first two blocks, broken far below by the third.
+void test_ties() {
+  Random random(10);
+  for (const std::uint8_t third : {0x38, 0x00, 0xB8}) {
+    Matmul product(random, 1, 1, 300);
+    product.block_scales(random, 0);
+    std::fill(product.a.begin(), product.a.end(), std::uint8_t{0});
+    std::fill(product.b.begin(), product.b.end(), std::uint8_t{0});
+    for (const int at : {0, 128, 256})
+      product.a[static_cast<std::size_t>(at)] = product.b[static_cast<std::size_t>(at)] = 0x38;
+    product.b[256] = third;
+    product.a_scale = {1, 1, 1};
+    product.b_scale = {1, 0x1p-24f, 0x1p-100f};
+    compare("a tie", product, expected, dispatched);
   }
 }
 
@@ -171,6 +202,7 @@ int main() {
     test_values();
     test_choice();
     test_blocks();
+    test_ties();
   });
   test_spans();
   return finish("simt scaled_mm");
