@@ -1,172 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exact products for few rows on the FP16 tensor cores: a weight is read once, and made fp16 in registers.
-//
-// A code x is split at 1: h = the nearest integer, l = x - h, at most 1/2 in size and a multiple of 2^-9. The fp32 sums
-// of h h', of h l' + l h' and of l l' over 64 of k are multiples of 1, 2^-9 and 2^-18 below 2^24 of them:
-//   64 * 448^2 < 2^24,   64 * 2 * 448 * 2^8 < 2^24,   64 * 2^16 < 2^24,
-// so a tensor core that keeps 24 fraction bits or more computes them exactly (all from sm_80 on). Then they are added
-// to int64 totals. A NaN code makes h and l NaN, and with them the sums.
-//
-// For 16 weights x 64 of k (1024 bytes) and 8 rows of a warp issues per lane 16 conversions and 48 fp16 operations for
-// the weights, half of that for the rows, 16 tensor-core steps and about 40 instructions to add to the totals: 5 for
-// each byte of a lane, of the 6 that an H200 can issue while the byte arrives from memory. With 32 weights at a time it
-// is 4.
-#include "cuda/exact.h"
+// Exact products for few rows on the FP16 tensor cores: every weight is read once.
+#include "cuda/exact_f16.h"
 #include "cuda/exact_sum.h"
 
 namespace fp8ref::cuda {
 namespace {
 
-constexpr int kWarps = 8, kThreads = 32 * kWarps, kChunk = 64;
-
-__device__ __forceinline__ std::uint32_t word(const uint4& codes, int index) {
-  return index == 0 ? codes.x : index == 1 ? codes.y : index == 2 ? codes.z : codes.w;
-}
-
-/// Four codes as fp16, each the sum of the two parts.
-struct Split {
-  std::uint32_t high[2], low[2];
-};
-__device__ __forceinline__ Split split(std::uint32_t codes) {
-  constexpr std::uint32_t kRounder = 0x66006600;  // 1536: fp16 has no fraction bits there
-  Split parts;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const std::uint32_t x = fp16_of_e4m3(i == 0 ? codes & 0xFFFF : codes >> 16);
-    parts.high[i] = sub_fp16(add_fp16(x, kRounder), kRounder);
-    parts.low[i] = sub_fp16(x, parts.high[i]);
-  }
-  return parts;
-}
-
-/// The sums of 16 columns and 8 rows over a chunk.
-struct ChunkSums {
-  float high[4] = {}, middle[4] = {}, low[4] = {};
-
-  /// x: the columns' 16 of k (words of rows g and g + 8), y: the rows'.
-  __device__ __forceinline__ void add(const Split& upper, const Split& lower, const Split& y) {
-    const std::uint32_t h[4] = {upper.high[0], lower.high[0], upper.high[1], lower.high[1]};
-    const std::uint32_t l[4] = {upper.low[0], lower.low[0], upper.low[1], lower.low[1]};
-    mma_fp16(high, h, y.high);
-    mma_fp16(middle, h, y.low);
-    mma_fp16(middle, l, y.high);
-    mma_fp16(low, l, y.low);
-  }
-};
-
-/// The sums over k: integers times 2^-18, and in which of them a NaN took part.
-struct Totals {
-  std::int64_t sum[4] = {};
-  bool nan[4] = {};
-
-  __device__ __forceinline__ void add(const ChunkSums& chunk) {
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      const bool broken = is_nan(chunk.high[r]);  // the others are NaN too
-      const auto integer = [&](float x) {
-        return static_cast<std::int64_t>(static_cast<std::int32_t>(broken ? 0 : x));
-      };
-      sum[r] += integer(chunk.high[r]) * (1 << 18) + integer(mul32(chunk.middle[r], 0x1p9f)) * (1 << 9) +
-                integer(mul32(chunk.low[r], 0x1p18f));
-      nan[r] = nan[r] || broken;
-    }
-  }
-};
-
-/// 16 * weights columns by 8 * width rows in each block; its warps take turns with the chunks of k.
-template <int weights, int width>
-struct FewRows {
-  static constexpr int kColumns = 16 * weights, kRows = 8 * width;
-  static constexpr int kSharedBytes = kWarps * kColumns * kRows * static_cast<int>(sizeof(std::int64_t));
-
-  const std::uint8_t *columns[weights][2], *rows[width];
-  Totals totals[weights][width] = {};
-
-  __device__ __forceinline__ FewRows(const ScaledMmArgs& args, const RowTile& tile, std::int64_t first_column) {
-    const int g = lane_index() / 4;
-#pragma unroll
-    for (int i = 0; i < 2 * weights; ++i) {  // columns and rows past the last one are copies of it
-      const std::int64_t column = first_column + 8 * i + g;
-      columns[i / 2][i % 2] = b_codes(args, tile.expert, column < args.n ? column : args.n - 1);
-    }
-#pragma unroll
-    for (int j = 0; j < width; ++j) {
-      const int row = 8 * j + g;
-      rows[j] = a_codes(args, tile.first + (row < tile.rows ? row : tile.rows - 1));
-    }
-  }
-
-  struct Codes {
-    uint4 columns[weights][2], rows[width];
-  };
-  template <bool aligned>
-  __device__ __forceinline__ Codes load(std::int64_t k, std::int64_t end) const {
-    Codes codes;
-    k += lane_index() % 4 * 16;
-#pragma unroll
-    for (int i = 0; i < 2 * weights; ++i) {
-      codes.columns[i / 2][i % 2] = load_16_codes<aligned>(columns[i / 2][i % 2], k, end);
-    }
-#pragma unroll
-    for (int j = 0; j < width; ++j) codes.rows[j] = load_16_codes<aligned>(rows[j], k, end);
-    return codes;
-  }
-
-  __device__ __forceinline__ void add(const Codes& codes) {
-    ChunkSums sums[weights][width] = {};
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      Split y[width];
-#pragma unroll
-      for (int j = 0; j < width; ++j) y[j] = split(word(codes.rows[j], step));
-#pragma unroll
-      for (int i = 0; i < weights; ++i) {
-        const Split upper = split(word(codes.columns[i][0], step)), lower = split(word(codes.columns[i][1], step));
-#pragma unroll
-        for (int j = 0; j < width; ++j) sums[i][j].add(upper, lower, y[j]);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < weights; ++i) {
-#pragma unroll
-      for (int j = 0; j < width; ++j) totals[i][j].add(sums[i][j]);
-    }
-  }
-
-  /// This warp's totals, column by column for each row.
-  __device__ __forceinline__ void write(std::int64_t* sums) const {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-#pragma unroll
-    for (int i = 0; i < weights; ++i) {
-#pragma unroll
-      for (int j = 0; j < width; ++j) {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int column = 16 * i + g + 8 * (r / 2), row = 8 * j + 2 * t + r % 2;
-          sums[row * kColumns + column] = totals[i][j].nan[r] ? kNanSum : totals[i][j].sum[r];
-        }
-      }
-    }
-  }
-};
+constexpr int kWarps = 8, kThreads = 32 * kWarps;  // the warps of a block take turns with the chunks of k
 
 template <int weights, int width, bool aligned>
 __global__ void __launch_bounds__(kThreads) f16_kernel(GroupedMmArgs args, Span span, std::int64_t row_tiles) {
   using Sums = FewRows<weights, width>;
   const RowTile tile = row_tile(args, blockIdx.x % row_tiles, Sums::kRows);
   if (tile.rows <= 0) return;
-  const std::int64_t first_column = blockIdx.x / row_tiles * Sums::kColumns, end = span.first + span.depth;
-  Sums sums(args.all, tile, first_column);
-  std::int64_t k = span.first + warp_index() * kChunk;
-  typename Sums::Codes next = sums.template load<aligned>(k, end);
-  for (; k < end; k += kWarps * kChunk) {
-    const typename Sums::Codes codes = next;
-    next = sums.template load<aligned>(k + kWarps * kChunk, end);
-    sums.add(codes);
+  const std::int64_t first_column = blockIdx.x / row_tiles * Sums::kColumns;
+  const int depth = static_cast<int>(span.depth);
+  Sums sums(args.all, span, tile, first_column);
+  int k = warp_index() * kChunk;
+  if (k < depth) {
+    typename Sums::Codes next = sums.template load<aligned>(k, depth);
+    for (; k < depth; k += kWarps * kChunk) {
+      const typename Sums::Codes codes = next;
+      next = sums.template load<aligned>(k + kWarps * kChunk, depth);
+      sums.add(codes);
+    }
   }
   std::int64_t* shared = shared_memory<std::int64_t>();
   constexpr int kOutputs = Sums::kColumns * Sums::kRows;
-  sums.write(shared + warp_index() * kOutputs);
+  sums.for_sums([&](int row, int column, double sum) {
+    shared[warp_index() * kOutputs + row * Sums::kColumns + column] =
+        is_nan(sum) ? kNanSum : static_cast<std::int64_t>(mul64(sum, kProductScale));
+  });
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kOutputs; i += kThreads) {
     const std::int64_t column = first_column + i % Sums::kColumns;
@@ -179,26 +43,26 @@ __global__ void __launch_bounds__(kThreads) f16_kernel(GroupedMmArgs args, Span 
 }
 
 template <int weights, int width, bool aligned = true>
-void run(const GroupedMmArgs& args, Stream stream) {
+void run(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
   using Sums = FewRows<weights, width>;
   const std::int64_t row_tiles = most_row_tiles(args, Sums::kRows);
   const std::int64_t column_tiles = (args.all.n + Sums::kColumns - 1) / Sums::kColumns;
-  for_spans(args, stream, [&](const Span& span) {
+  for_spans(args, most, stream, [&](const Span& span) {
     launch("scaled_mm", f16_kernel<weights, width, aligned>, static_cast<unsigned>(row_tiles * column_tiles), kThreads,
-           Sums::kSharedBytes, stream, args, span, row_tiles);
+           kWarps * Sums::kColumns * Sums::kRows * sizeof(std::int64_t), stream, args, span, row_tiles);
   });
 }
 
 }  // namespace
 
-void scaled_mm_f16(const GroupedMmArgs& args, Stream stream) {
-  if (!aligned_codes(args.all)) return run<1, 2, false>(args, stream);
+void scaled_mm_f16(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
+  if (!aligned_codes(args.all)) return run<1, 2, false>(args, stream, most);
   // 32 columns cost fewer instructions for each of them, 16 make more blocks: enough for every multiprocessor come
   // first.
   const bool many = args.all.n >= std::int64_t{2} * 32 * device_facts().multiprocessors;
   const bool narrow = args.all.m <= 8 * args.experts;
-  if (many) return narrow ? run<2, 1>(args, stream) : run<2, 2>(args, stream);
-  return narrow ? run<1, 1>(args, stream) : run<1, 2>(args, stream);
+  if (many) return narrow ? run<2, 1>(args, stream, most) : run<2, 2>(args, stream, most);
+  return narrow ? run<1, 1>(args, stream, most) : run<1, 2>(args, stream, most);
 }
 
 }  // namespace fp8ref::cuda

@@ -5,7 +5,6 @@
 // integer instructions and one fp64 multiplication each) and issues 16 such steps, so decoding takes 72 of 512 cycles
 // of the issue port and 144 of the integer pipe, of two warps together 288 of 1024: the tensor cores are the limit.
 #include "cuda/code_tile.h"
-#include "cuda/exact.h"
 #include "cuda/exact_sum.h"
 
 namespace fp8ref::cuda {
@@ -101,7 +100,7 @@ template <bool aligned>
 __device__ __forceinline__ void copy_codes(unsigned char* to, const std::uint8_t* row, std::int64_t k,
                                            std::int64_t end) {
   if (aligned && k < end) return copy_async(to, row + k);
-  *reinterpret_cast<uint4*>(to) = load_16_codes<aligned>(row, k, end);
+  *reinterpret_cast<uint4*>(to) = load_sixteen<aligned>(row, k, end);
 }
 
 /// aligned: rows begin at multiples of 16 bytes, and have whole ones.
@@ -135,11 +134,11 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 }  // namespace
 
-void scaled_mm_f64(const GroupedMmArgs& args, Stream stream) {
+void scaled_mm_f64(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
   const std::int64_t row_tiles = most_row_tiles(args, Tile::kRows);
   const std::int64_t column_tiles = (args.all.n + Tile::kColumns - 1) / Tile::kColumns;
   const auto kernel = aligned_codes(args.all) ? f64_kernel<true> : f64_kernel<false>;
-  for_spans(args, stream, [&](const Span& span) {
+  for_spans(args, most, stream, [&](const Span& span) {
     launch("scaled_mm", kernel, static_cast<unsigned>(row_tiles * column_tiles), Tile::kThreads, Tile::kSharedBytes,
            stream, args, span, row_tiles, column_tiles);
   });

@@ -8,7 +8,6 @@
 // memory is the limit there: 2048 products of bytes per cycle, 410 of codes, 3.2 times the 128 of the FP64 tensor
 // cores.
 #include "cuda/code_tile.h"
-#include "cuda/exact.h"
 #include "cuda/exact_sum.h"
 #include "cuda/toom.h"
 
@@ -38,7 +37,7 @@ __global__ void __launch_bounds__(kPlaneThreads)
     std::uint8_t* out = planes.values + row * kPoints * planes.depth;
     std::uint32_t nan = 0;
     for (std::int64_t at = 16 * threadIdx.x; at < planes.depth; at += 16 * kPlaneThreads) {
-      const uint4 all = load_16_codes<aligned>(codes + row * k, at, k);
+      const uint4 all = load_sixteen<aligned>(codes + row * k, at, k);
       const std::uint32_t four[4] = {all.x, all.y, all.z, all.w};
       std::uint32_t values[kPoints][4] = {};
 #pragma unroll
@@ -184,12 +183,12 @@ std::int64_t s8_workspace(const GroupedMmArgs& args) {
   return (args.all.m + args.experts * args.all.n) * (kPoints * padded_depth(args) + 1);
 }
 
-void scaled_mm_s8(const GroupedMmArgs& args, Stream stream) {
+void scaled_mm_s8(const GroupedMmArgs& args, Stream stream, std::int64_t most) {
   const PlaneMemory a(args.all.a, args.all.m, args, stream);
   const PlaneMemory b(args.all.b, args.experts * args.all.n, args, stream);
   const std::int64_t row_tiles = most_row_tiles(args, Tile::kRows);
   const std::int64_t column_tiles = (args.all.n + Tile::kColumns - 1) / Tile::kColumns;
-  for_spans(args, stream, [&](const Span& span) {
+  for_spans(args, most, stream, [&](const Span& span) {
     launch("scaled_mm", s8_kernel, static_cast<unsigned>(row_tiles * column_tiles), Tile::kThreads, Tile::kSharedBytes,
            stream, args, span, a.planes(), b.planes(), row_tiles, column_tiles);
   });

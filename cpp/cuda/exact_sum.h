@@ -5,14 +5,13 @@
 
 #include <cstdint>
 
+#include "cuda/exact.h"
 #include "cuda/launch.h"
 #include "cuda/scaled_mm.h"
 #include "cuda/workspace.h"
 
 namespace fp8ref::cuda {
 
-inline constexpr std::int64_t kSpan = 2674 * 64;  // at most 171,196, and a multiple of every kernel's step
-inline constexpr std::int64_t kMostDepth = std::int64_t{1} << 27;
 inline constexpr double kProductScale = 0x1p18;  // makes a product an integer
 static_assert(kSpan * (448LL << 9) * (448LL << 9) <= 1LL << 53);
 static_assert(kMostDepth * ((448.0 * 512) * (448.0 * 512)) < 0x1p63);
@@ -35,14 +34,14 @@ struct Span {
   std::int64_t* totals;
 };
 
-/// run(span) for the spans of k, in order.
+/// run(span) for the spans of k, in order, each of at most `most`.
 template <class Run>
-void for_spans(const GroupedMmArgs& args, Stream stream, const Run& run) {
+void for_spans(const GroupedMmArgs& args, std::int64_t most, Stream stream, const Run& run) {
   const std::int64_t k = args.all.k;
-  if (k <= kSpan) return run(Span{0, k, nullptr});
+  if (k <= most) return run(Span{0, k, nullptr});
   const Workspace<std::int64_t> totals("scaled_mm", args.all.m * args.all.n, stream);
-  for (std::int64_t first = 0; first < k; first += kSpan) {
-    run(Span{first, k - first < kSpan ? k - first : kSpan, totals.get()});
+  for (std::int64_t first = 0; first < k; first += most) {
+    run(Span{first, k - first < most ? k - first : most, totals.get()});
   }
 }
 

@@ -71,11 +71,12 @@ inline bool aligned_codes(const ScaledMmArgs& args) {
 }
 
 /// 16 codes of a row from k on; 0 past its end.
-template <bool aligned>
-__device__ __forceinline__ uint4 load_16_codes(const std::uint8_t* row, std::int64_t k, std::int64_t end) {
+template <bool aligned, class Depth>
+__device__ __forceinline__ uint4 load_sixteen(const std::uint8_t* row, Depth k, Depth end) {
   if (aligned) return k < end ? *reinterpret_cast<const uint4*>(row + k) : uint4{0, 0, 0, 0};
-  const auto four = [&](std::int64_t from) {
+  const auto four = [&](Depth from) {
     std::uint32_t codes = 0;
+#pragma unroll 1
     for (int i = 0; i < 4 && from + i < end; ++i) codes |= static_cast<std::uint32_t>(row[from + i]) << (8 * i);
     return codes;
   };
@@ -95,22 +96,30 @@ FP8REF_HD bool ordered_blocks(Epilogue epilogue) {
 }
 
 // ---- outputs --------------------------------------------------------------------------------------------------------
-/// An fp32 result rounded to the output type [MM-OUT], [MM-OUT-E4M3].
-__device__ inline void store_output(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, float value) {
-  const std::int64_t at = i * args.n + j;
+/// An fp32 result rounded to the output type, as bits [MM-OUT], [MM-OUT-E4M3].
+FP8REF_HD std::uint32_t output_bits(const ScaledMmArgs& args, float value) {
   switch (args.out_dtype) {
     case OutDtype::float32:
-      static_cast<float*>(args.out)[at] = value;
-      return;
+      return bit_cast<std::uint32_t>(value);
     case OutDtype::bfloat16:
-      static_cast<bf16*>(args.out)[at] = rnbf(value);
-      return;
+      return rnbf(value).bits;
     case OutDtype::float16:
-      static_cast<fp16*>(args.out)[at] = rn16(value);
-      return;
+      return rn16(value).bits;
     case OutDtype::float8_e4m3fn:
-      static_cast<e4m3*>(args.out)[at] = encode(mul32(value, args.out_scale), args.overflow);
-      return;
+      return encode(mul32(value, args.out_scale), args.overflow).bits;
+  }
+  return 0;
+}
+
+__device__ inline void store_output(const ScaledMmArgs& args, std::int64_t i, std::int64_t j, float value) {
+  const std::int64_t at = i * args.n + j;
+  const std::uint32_t bits = output_bits(args, value);
+  if (args.out_dtype == OutDtype::float32) {
+    static_cast<std::uint32_t*>(args.out)[at] = bits;
+  } else if (args.out_dtype == OutDtype::float8_e4m3fn) {
+    static_cast<std::uint8_t*>(args.out)[at] = static_cast<std::uint8_t>(bits);
+  } else {
+    static_cast<std::uint16_t*>(args.out)[at] = static_cast<std::uint16_t>(bits);
   }
 }
 

@@ -50,14 +50,14 @@ void test_divisions() {
   Random random(8);
   for (const Kernel& kernel : kernels()) {
     for (const Groups& groups : divisions()) {
-      Matmul product(random, groups.rows, 9, 70, static_cast<std::int64_t>(groups.offsets.size()) - 1);
+      Matmul product(random, groups.rows, 9, 40, static_cast<std::int64_t>(groups.offsets.size()) - 1);
       product.offsets = groups.offsets;
       product.with_bias = true;
       compare(kernel.name, product, expected, kernel.run);
       product.one_scale();
       product.policy.out_dtype = OutDtype::bfloat16;
       compare(kernel.name, product, expected, kernel.run);
-      if (groups.rows > 2) product.a[2 * 70 + 5] = 0x7F;
+      if (groups.rows > 2) product.a[2 * 40 + 5] = 0x7F;
       product.block_scales(random, 7);
       if (kernel.name == std::string("dispatched")) compare(kernel.name, product, expected, kernel.run);
     }
