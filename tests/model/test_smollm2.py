@@ -21,7 +21,7 @@ def test_the_same_right_answer_on_both_backends() -> None:
     assert "Paris" in tokenizer().decode(golden)
 
 
-@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma"])
+@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma", "sm90"])
 def test_every_value_of_a_prompt_is_equal_on_both_backends(accumulate: str) -> None:
     """All intermediates of [LLAMA-TRACE] and the logits of 64 tokens."""
     ids = prose(PROMPT_TOKENS)
@@ -41,7 +41,7 @@ def test_accumulators_differ_somewhere() -> None:
     assert not np.array_equal(exact, wgmma)
 
 
-@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma"])
+@pytest.mark.parametrize("accumulate", ["exact", "sm90_wgmma", "sm90"])
 def test_threads_and_cuts_change_no_bit(accumulate: str) -> None:
     """One and two threads; the prompt at once, in chunks of 7, token by token. [LLAMA-CUT]"""
     ids, subject = prose(PROMPT_TOKENS), model("cpu", accumulate)
