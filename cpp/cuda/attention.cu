@@ -5,7 +5,10 @@
 #include <algorithm>
 
 #include "cuda/attention.h"
+#include "cuda/attention_unit.h"
 #include "fp8ref/cuda.h"
+#include "fp8ref/errors.h"
+#include "fp8ref/modes.h"
 
 namespace fp8ref::cuda {
 namespace {
@@ -81,6 +84,8 @@ void attention_in_parts(const AttentionRows& rows, const OpenOutputs& open, cuda
 
 void attention(const AttentionArgs& args, Stream stream) {
   if (args.q_len == 0 || args.q_heads == 0) return;
+  if (find_mode(args.accumulate) == nullptr) throw OpError("attention: accumulate must be exact or a mode");
+  if (args.accumulate != Accumulate::exact) return attention_unit(args, stream);
   const OpenList open("attention", stream);
   if (!has_parts(args)) {
     attention_rows({args, 0, args.q_len}, open.get(), stream);

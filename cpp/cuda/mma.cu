@@ -5,10 +5,12 @@
 // its row of numbers, an argument.
 #include "cuda/chains.h"
 #include "cuda/launch.h"
+#include "cuda/linear.h"
 #include "cuda/native_mma.h"
 #include "fp8ref/cuda.h"
 #include "fp8ref/errors.h"
 #include "fp8ref/linear.h"
+#include "fp8ref/modes.h"
 
 namespace fp8ref::cuda {
 namespace {
@@ -103,11 +105,13 @@ void mma(const MmaArgs& args, Stream stream) {
 }
 
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
-            Accumulate unit, bf16* out, Stream stream) {
+            Accumulate accumulate, bf16* out, Stream stream) {
+  const Accumulate unit = bf16_unit(accumulate);
   if (unit != unit_of(unit)) throw OpError("linear: a promoted accumulator is no unit");
   const TensorCore core = tensor_core(unit, OperandClass::bf16, OutDtype::float32);
   if (core.block == 0) throw OpError("linear: the tensor core has no such operands");
   if (m == 0 || n == 0) return;
+  if (linear_in_hardware(x, w, m, n, k, bias, unit, out, stream)) return;
   if (!is_native(core, OperandClass::bf16, device_facts().capability)) {
     return linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
   }

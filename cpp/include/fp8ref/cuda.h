@@ -57,7 +57,7 @@ void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
             const RowFacts* w_facts, bf16* out, Stream stream);
 void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
-            Accumulate unit, bf16* out, Stream stream);
+            Accumulate accumulate, bf16* out, Stream stream);
 
 // ---- rmsnorm, rope, attention ---------------------------------------------------------------------------------------
 void rmsnorm(const bf16* x, const bf16* weight, std::int64_t rows, std::int64_t cols, float eps, bf16* out,
