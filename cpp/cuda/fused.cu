@@ -56,10 +56,7 @@ __global__ void __launch_bounds__(kLargestTeam)
   if (row >= rows) return;
   Bf16x8 held[kHeld];
   each_held<team>(vectors, [&](int j, int v) {
-    const Bf16x8 a = load8(x + at + 8 * v), b = load8(y + at + 8 * v);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) held[j].pair[i] = add2(a.pair[i], b.pair[i]);
-    held[j] = canonical8(held[j]);
+    held[j] = residual8(load8(x + at + 8 * v), load8(y + at + 8 * v));
     store8(held[j], stream_out + at + 8 * v);
   });
   const float r = held_row_scale<team>(stream_out + at, held, vectors, eps, sums);

@@ -222,6 +222,13 @@ __device__ __forceinline__ Bf16x8 canonical8(Bf16x8 x) {
   }
   return x;
 }
+/// residual of 8 elements.
+__device__ __forceinline__ Bf16x8 residual8(const Bf16x8& x, const Bf16x8& y) {
+  Bf16x8 sum;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sum.pair[i] = add2(x.pair[i], y.pair[i]);
+  return canonical8(sum);
+}
 __device__ __forceinline__ Bf16x8 load8(const bf16* from) { return bit_cast<Bf16x8>(load<8>(from)); }
 __device__ __forceinline__ void store8(const Bf16x8& x, bf16* to) { store(bit_cast<Vector<bf16, 8>>(x), to); }
 

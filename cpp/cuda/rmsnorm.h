@@ -18,7 +18,8 @@ __device__ __forceinline__ double squares8(const Bf16x8& x, double sum) {
 }
 
 /// r of a row; out of line, for the exact sum needs many registers and is hardly ever computed.
-__device__ __noinline__ float row_scale(const bf16* x, std::int64_t n, double sum, std::int64_t additions, float eps) {
+__device__ __noinline__ inline float row_scale(const bf16* x, std::int64_t n, double sum, std::int64_t additions,
+                                               float eps) {
   return rmsnorm_scale(sum_of_squares_within(x, n, sum, additions), n, eps);
 }
 

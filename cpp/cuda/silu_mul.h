@@ -8,7 +8,7 @@
 namespace fp8ref::cuda {
 
 /// Out of line, for it needs many registers.
-__device__ __noinline__ bf16 silu_settled(bf16 g) { return silu_bf16(g); }
+__device__ __noinline__ inline bf16 silu_settled(bf16 g) { return silu_bf16(g); }
 
 /// silu(x) in fp32, and whether that settles RNbf(RN32(silu(x))). exp_near and quotient_near are off by 4 * 2^-24 each,
 /// the sum 1 + e by half of that of e and by 2^-24, the product x e by 2^-24: 12 * 2^-24 together, which is at most 12
