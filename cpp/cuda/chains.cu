@@ -105,6 +105,9 @@ void run(const GroupedMmArgs& args, cudaStream_t stream) {
 
 void chain_grouped_mm(const GroupedMmArgs& args, Stream stream) {
   if (args.all.m == 0 || args.all.n == 0 || args.experts == 0) return;
+  if (args.all.scales == Scales::blocks && !ordered_blocks(args.all.epilogue)) {
+    throw OpError("scaled_mm: a tensor core with scales of blocks needs an epilogue of blocks");
+  }
   switch (unit_of(args.all.accumulate)) {
     case Accumulate::sm89_mma:
       return run<Accumulate::sm89_mma>(args, stream);

@@ -16,6 +16,10 @@ namespace fp8ref::cuda {
 void chain_scaled_mm(const ScaledMmArgs& args, Stream stream);
 void chain_grouped_mm(const GroupedMmArgs& args, Stream stream);
 
+// ---- mma on CUDA cores (mma_chains.cu) ------------------------------------------------------------------------------
+/// For FP8 or fp16 operands and fp32 results; false, and nothing queued, for others.
+bool mma_chains(const MmaArgs& args, Stream stream);
+
 // ---- a thread for each output: any unit, any operands, slow (mma.cu) ------------------------------------------------
 void mma_scalar(const MmaArgs& args, Stream stream);
 void linear_unit_scalar(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // mma, and linear by a unit, on a CUDA device (spec/mma.md): every unit on every GPU. 16-bit operands with fp32 results
-// go to the tensor cores of the GPU at hand where those are that unit (native_mma.h); the rest has a thread for each
-// output, over the scalar semantics that the CPU's slow paths use too, and what tells one unit from another there is
-// its row of numbers, an argument.
+// go to the tensor cores of the GPU at hand where those are that unit (native_mma.h), other FP8 and fp16 operands with
+// such results to the emulation of mma_chains.cu; the rest has a thread for each output, over the scalar semantics that
+// the CPU's slow paths use too, and what tells one unit from another there is its row of numbers, an argument.
 #include "cuda/chains.h"
 #include "cuda/launch.h"
 #include "cuda/linear.h"
@@ -100,7 +100,10 @@ void mma(const MmaArgs& args, Stream stream) {
     throw OpError("mma: the tensor core has no such operands");
   }
   if (args.m == 0 || args.n == 0) return;
-  if (!is_native(core, class_of(args.a_type), device_facts().capability)) return mma_scalar(args, stream);
+  if (!is_native(core, class_of(args.a_type), device_facts().capability)) {
+    if (!mma_chains(args, stream)) mma_scalar(args, stream);
+    return;
+  }
   args.a_type == Operand::bf16 ? run_native<bf16>(args, stream) : run_native<fp16>(args, stream);
 }
 

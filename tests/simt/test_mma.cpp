@@ -119,9 +119,12 @@ void test_refusals() {
                    [&] { run(Operand::e4m3, Operand::e4m3, Accumulate::sm90_wgmma_promoted, OutDtype::float32); });
 }
 
-/// The scalar kernels, which the operations themselves may not use on this machine.
-void test_scalar(const std::vector<Shape>& shapes) {
+/// Kernels that the operations themselves may not use on this machine.
+void test_other_kernels(const std::vector<Shape>& shapes) {
   test_all("mma_scalar", [](const MmaArgs& args) { cuda::mma_scalar(args, nullptr); }, shapes);
+  test_units<fp16, fp16, float>(
+      "mma_chains", Operand::fp16, Operand::fp16,
+      [](const MmaArgs& args) { check(cuda::mma_chains(args, nullptr), "not taken"); }, shapes);
   Random random(13);
   const std::vector<bf16> x = random_normal(random, 3 * 70), w = random_normal(random, 4 * 70);
   std::vector<bf16> expected(12), got(12);
@@ -140,7 +143,7 @@ int main() {
     test_all("mma", [](const MmaArgs& args) { cuda::mma(args, nullptr); }, shapes);
     test_linear(random);
   });
-  test_scalar({{3, 5, 70}, {1, 1, 0}, {2, 7, 33}});
+  test_other_kernels({{3, 5, 70}, {1, 1, 0}, {2, 7, 33}});
   test_refusals();
   return finish("simt mma");
 }
