@@ -41,7 +41,7 @@ std::vector<Groups> divisions() {
       {0, {0, 0}}, {3, {0, 3}}, {3, {1, 1, 1}}, {5, {0, 2, 2, 5}}, {20, {2, 19, 19, 20, 20}}, {21, {0, 0, 0, 17, 18}},
   };
   Groups many{40, {1}};  // more experts than a warp has lanes
-  for (int i = 0; i < 67; ++i) many.offsets.push_back(many.offsets.back() + (i % 5 == 3 ? i % 4 : 0));
+  for (int i = 0; i < 67; ++i) many.offsets.push_back(many.offsets.back() + (i % 3 == 1 ? i % 4 : 0));
   all.push_back(many);
   return all;
 }
