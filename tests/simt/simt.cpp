@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "simt.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstring>
@@ -23,8 +24,12 @@ struct Copy {
   const void* from;
 };
 
+/// A fiber begins by setcontext; from then on it is left and resumed by _setjmp and _longjmp, which make no system
+/// call.
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
+  bool begun;
   std::vector<Copy> open;                 // copies of no group yet
   std::vector<std::vector<Copy>> groups;  // in order
   std::unique_ptr<char[]> stack;
@@ -39,7 +44,7 @@ struct alignas(16) Exchange {
 
 /// One launch at a time per host thread.
 struct Machine {
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Exchange> exchanges;
   std::vector<unsigned char> shared;
@@ -65,14 +70,14 @@ void enter() {
     if (!m.error) m.error = std::current_exception();
   }
   m.running->state = State::done;
-  swapcontext(&m.running->context, &m.scheduler);
+  _longjmp(m.scheduler, 1);
 }
 
 void wait(State state) {
   Machine& m = machine();
   Fiber* fiber = m.running;
   fiber->state = state;
-  swapcontext(&fiber->context, &m.scheduler);
+  if (_setjmp(fiber->place) == 0) _longjmp(m.scheduler, 1);
 }
 
 dim3 unfold(unsigned index, dim3 size) { return {index % size.x, index / size.x % size.y, index / size.x / size.y}; }
@@ -83,6 +88,7 @@ void start(Fiber& fiber, int linear, dim3 block, dim3 grid_dim, dim3 block_dim) 
   fiber.open.clear();
   fiber.groups.clear();
   fiber.state = State::ready;
+  fiber.begun = false;
   getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = fiber.stack.get();
   fiber.context.uc_stack.ss_size = kStack;
@@ -93,7 +99,10 @@ void start(Fiber& fiber, int linear, dim3 block, dim3 grid_dim, dim3 block_dim) 
 void resume(Fiber& fiber) {
   Machine& m = machine();
   m.running = &fiber;
-  swapcontext(&m.scheduler, &fiber.context);
+  if (_setjmp(m.scheduler) != 0) return;
+  if (fiber.begun) _longjmp(fiber.place, 1);
+  fiber.begun = true;
+  setcontext(&fiber.context);
 }
 
 /// Opens the barriers that all of their threads have come to; false if none did.
