@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels of attention share. A row is one query of one head. Internal.
+#pragma once
+
+#include "cuda/open.h"
+#include "fp8ref/args.h"
+#include "fp8ref/attention.h"
+
+namespace fp8ref::cuda {
+
+/// Rows as [kv head][query][head of its group]: neighbours share their keys. `first` and `queries`: the part of the
+/// queries in hand.
+struct AttentionRows {
+  AttentionArgs args;
+  std::int64_t first, queries;
+
+  __host__ __device__ std::int64_t group() const { return args.q_heads / args.kv_heads; }
+  __host__ __device__ std::int64_t per_kv_head() const { return queries * group(); }
+  __host__ __device__ std::int64_t count() const { return queries * args.q_heads; }
+  __device__ std::int64_t stride() const { return args.kv_heads * args.head_dim; }
+
+  /// Of row r of a kv head: where it is in q and out, and how many keys it sees.
+  __device__ std::int64_t offset(std::int64_t kv_head, std::int64_t r) const {
+    const std::int64_t head = kv_head * group() + r % group();
+    return ((first + r / group()) * args.q_heads + head) * args.head_dim;
+  }
+  __host__ __device__ std::int64_t visible(std::int64_t r) const {
+    return args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + first + r / group() + 1;
+  }
+};
+
+/// The weight of one key, exactly: what the certificate leaves open, out of line so that it costs nothing else.
+__device__ __noinline__ inline Weight attention_open_weight(const bf16* q, const bf16* k, std::int64_t d, float c) {
+  return attention_weight_exact(q, k, d, c);
+}
+
+/// The weight for a float64 dot and the bound of its error; exactly where that does not prove it.
+__device__ __forceinline__ Weight attention_weigh(double dot, double error, const bf16* q, const bf16* k,
+                                                  std::int64_t d, float c) {
+  const CertifiedWeight weight = attention_weight_within(dot, error, c);
+  return weight.proven ? weight.value : attention_open_weight(q, k, d, c);
+}
+
+/// What some of the keys of a row add up to. The weights are relative to 2^largest; numerators and denominator.
+/// Parts of one row are merged by powers of two. [ATTN-CERTIFY]
+struct AttentionPart {
+  float largest;  // of the exponents; -Inf without terms, +Inf if the row is broken
+  double denominator;
+};
+
+/// The factor for sums relative to 2^from when they become relative to 2^to: exact. [ATTN-CERTIFY]
+__device__ __forceinline__ double attention_rescale(float from, float to) {
+  return from == to ? 1.0 : attention_relative(from, 1, to);
+}
+
+/// Writes the output for float64 sums over `count` keys, or leaves it open. magnitude: the bits of the largest |v| of
+/// the column, or of more of it.
+__device__ __forceinline__ void attention_finish(const AttentionPart& part, double numerator, int magnitude,
+                                                 std::int64_t count, const OpenOutputs& open, bf16* out,
+                                                 std::int64_t index) {
+  if (part.largest == INFINITY) {
+    out[index] = bf16{kNanBf16};
+  } else if (part.largest == -INFINITY) {
+    out[index] = bf16{0};
+  } else {
+    const bf16 largest{static_cast<std::uint16_t>(magnitude)};
+    const CertifiedOutput result = attention_within(numerator, part.denominator, widen(largest), count);
+    if (is_finite(largest) && result.proven()) {
+      out[index] = result.low;
+    } else {
+      leave_open(open, out, index);
+    }
+  }
+}
+
+// ---- the kernels ----------------------------------------------------------------------------------------------------
+/// Any problem: a block per row.
+void attention_rows(const AttentionRows& rows, const OpenOutputs& open, cudaStream_t stream);
+/// What is open, exactly.
+void attention_close(const AttentionArgs& args, const OpenOutputs& open, cudaStream_t stream);
+
+}  // namespace fp8ref::cuda
