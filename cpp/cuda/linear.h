@@ -38,4 +38,8 @@ inline constexpr std::int64_t kLinearFewRows = 8;  // of x: up to here each weig
 void linear_few(const LinearProblem& problem, cudaStream_t stream);
 void linear_tile(const LinearProblem& problem, cudaStream_t stream);
 
+/// linear by a unit, if the GPU in use has it in hardware; else false, and nothing was queued. [LINEAR-UNIT]
+bool linear_in_hardware(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
+                        Accumulate unit, bf16* out, cudaStream_t stream);
+
 }  // namespace fp8ref::cuda

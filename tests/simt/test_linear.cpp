@@ -121,6 +121,29 @@ void test_overflow() {
   compare("overflow", s, x, w, nullptr);
 }
 
+/// The tensor core of the emulated sm_90, chains over sums of every magnitude. [LINEAR-UNIT]
+void test_unit() {
+  Random random(16);
+  for (const Shape& s :
+       {Shape{1, 70, 100}, Shape{33, 130, 40}, Shape{130, 200, 17}, Shape{5, 3, 0}, Shape{20, 9, 64}}) {
+    for (const bool any : {false, true}) {
+      const std::vector<bf16> x = any ? random_bits<bf16>(random, s.m * s.k) : random_normal(random, s.m * s.k);
+      const std::vector<bf16> w = random_normal(random, s.n * s.k);
+      const std::vector<float> bias = random_bias(random, s.n);
+      for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+        std::vector<bf16> expected(static_cast<std::size_t>(s.m * s.n)), got(expected.size());
+        cpu::linear(x.data(), w.data(), s.m, s.n, s.k, b, Accumulate::sm90_wgmma, expected.data());
+        check(
+            cuda::linear_in_hardware(x.data(), w.data(), s.m, s.n, s.k, b, Accumulate::sm90_wgmma, got.data(), nullptr),
+            "sm_90 has its unit");
+        equal("unit " + name(s), expected, got);
+      }
+    }
+  }
+  check(!cuda::linear_in_hardware(nullptr, nullptr, 1, 1, 0, nullptr, Accumulate::sm80_mma, nullptr, nullptr),
+        "sm_90 has no unit of sm_80");
+}
+
 }  // namespace
 
 int main() {
@@ -131,6 +154,7 @@ int main() {
     test_open();
     test_examples();
     test_overflow();
+    test_unit();
   });
   return finish("simt linear");
 }
