@@ -73,9 +73,41 @@ __device__ __forceinline__ void attention_finish(const AttentionPart& part, doub
   }
 }
 
+/// What the blocks of a grid sum: the keys of every row in `splits` parts, rows in tiles of `tile_rows` of one kv head,
+/// which share the magnitudes of v.
+struct AttentionParts {
+  std::int64_t splits, split_keys, tile_rows, tiles;  // tiles of one kv head
+  AttentionPart* parts;                               // [kv head][row][split]
+  double* numerators;                                 // [kv head][row][split][head_dim]
+  int* magnitudes;                                    // [kv head][tile][split][head_dim]
+};
+
+/// A block's place in that grid.
+struct AttentionPlace {
+  std::int64_t split, tile, kv_head;
+
+  /// Later tiles see more keys, so they begin first.
+  __device__ AttentionPlace(const AttentionParts& parts, std::int64_t block)
+      : split(block % parts.splits),
+        tile(parts.tiles - 1 - block / parts.splits % parts.tiles),
+        kv_head(block / parts.splits / parts.tiles) {}
+
+  __device__ std::int64_t part(const AttentionRows& rows, const AttentionParts& parts, std::int64_t r) const {
+    return (kv_head * rows.per_kv_head() + r) * parts.splits + split;
+  }
+  __device__ int* magnitudes(const AttentionRows& rows, const AttentionParts& parts) const {
+    return parts.magnitudes + ((kv_head * parts.tiles + tile) * parts.splits + split) * rows.args.head_dim;
+  }
+};
+
 // ---- the kernels ----------------------------------------------------------------------------------------------------
 /// Any problem: a block per row.
 void attention_rows(const AttentionRows& rows, const OpenOutputs& open, cudaStream_t stream);
+/// Up to kAttentionFewRows rows of a kv head per tile, bound by memory: every key is read once for all of them.
+void attention_few(const AttentionRows& rows, const AttentionParts& parts, cudaStream_t stream);
+/// kAttentionTileRows rows per tile, by tensor cores.
+void attention_tile(const AttentionRows& rows, const AttentionParts& parts, cudaStream_t stream);
+inline constexpr std::int64_t kAttentionFewRows = 8, kAttentionTileRows = 128;
 /// What is open, exactly.
 void attention_close(const AttentionArgs& args, const OpenOutputs& open, cudaStream_t stream);
 

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "fp8ref/platform.h"
 
@@ -27,6 +28,18 @@ __device__ __forceinline__ T* shared_memory() {
 #else
   extern __shared__ __align__(16) unsigned char fp8ref_shared[];
   return reinterpret_cast<T*>(fp8ref_shared);
+#endif
+}
+
+/// The bytes at an address that is aligned for T, whatever was stored there.
+template <class T>
+__device__ __forceinline__ T load_as(const void* address) {
+#if defined(FP8REF_SIMT)
+  T value;
+  std::memcpy(&value, address, sizeof value);
+  return value;
+#else
+  return *static_cast<const T*>(address);
 #endif
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear for few rows of x, as in a decode step: bound by memory, so every weight is read once, 16 bytes at a time, and
-// used for all rows of x by float64 FMAs.
+// used for all rows of x by float64 FMAs. A weight that is Inf or NaN becomes some number: its row stays open.
+#include "cuda/decode_bf16.h"
 #include "cuda/linear.h"
 
 namespace fp8ref::cuda {
@@ -8,15 +9,6 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kChunk = 8;  // elements of k that a lane takes at once
-
-/// The bits of 2^-896 w in float64: the fields of bf16 fit into those of float64 where they are, subnormals included,
-/// so that decoding a weight is a shift and a mask. Exact for all finite w; Inf becomes 2^-768, and its row stays open.
-__device__ __forceinline__ double shifted_down(std::uint32_t high_half) {
-  const std::uint32_t high = static_cast<std::uint32_t>(static_cast<std::int32_t>(high_half) >> 3) & 0x8FFFE000u;
-  return bit_cast<double>(static_cast<std::uint64_t>(high) << 32);
-}
-/// 2^896 x: below 2^1024, so finite and exact. The products of the two are those of w and x.
-__device__ __forceinline__ double shifted_up(bf16 x) { return static_cast<double>(widen(x)) * 0x1p896; }
 
 struct Chunk {
   std::uint32_t pair[kChunk / 2];
@@ -26,7 +18,7 @@ template <bool aligned>
 __device__ __forceinline__ Chunk load_chunk(const bf16* row, std::int64_t from, std::int64_t k) {
   Chunk chunk = {};
   if constexpr (aligned) {
-    const uint4 v = *reinterpret_cast<const uint4*>(row + from);
+    const uint4 v = load_as<uint4>(row + from);
     chunk = {{v.x, v.y, v.z, v.w}};
   } else {
 #pragma unroll
@@ -58,7 +50,7 @@ __global__ void __launch_bounds__(kThreads) linear_few_kernel(LinearProblem p) {
       const Chunk values = load_chunk<aligned>(x[r], from, p.k);
 #pragma unroll
       for (int i = 0; i < kChunk; ++i) {
-        const double value = shifted_up(bf16{static_cast<std::uint16_t>(values.pair[i / 2] >> (i % 2 * 16))});
+        const double value = shifted_up(widen(bf16{static_cast<std::uint16_t>(values.pair[i / 2] >> (i % 2 * 16))}));
 #pragma unroll
         for (int c = 0; c < columns; ++c) {
           const std::uint32_t pair = weights[c].pair[i / 2];

@@ -29,7 +29,7 @@ struct Panel {
       const bf16* source = data + i * k + c;
       uint4 v = {0, 0, 0, 0};
       if constexpr (aligned) {
-        if (piece < kPieces && i < count && c < k) v = *reinterpret_cast<const uint4*>(source);
+        if (piece < kPieces && i < count && c < k) v = load_as<uint4>(source);
       } else if (piece < kPieces && i < count) {
         std::uint32_t words[kPiece / 2] = {};
         for (int j = 0; j < kPiece && c + j < k; ++j) {

@@ -38,7 +38,7 @@ __device__ __forceinline__ void copy_panel(const bf16* data, std::int64_t row, s
   }
 }
 
-__device__ __forceinline__ std::uint32_t pair_at(const bf16* at) { return *reinterpret_cast<const std::uint32_t*>(at); }
+__device__ __forceinline__ std::uint32_t pair_at(const bf16* at) { return load_as<std::uint32_t>(at); }
 
 template <int rows, int columns, bool aligned>
 __global__ void __launch_bounds__(kThreads) linear_unit_kernel(UnitProblem p, std::int64_t row_tiles) {
