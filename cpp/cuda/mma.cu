@@ -3,6 +3,7 @@
 // the CPU's slow paths use too. What tells one unit from another is its row of numbers, an argument.
 #include "cuda/chains.h"
 #include "cuda/launch.h"
+#include "cuda/linear.h"
 #include "fp8ref/cuda.h"
 #include "fp8ref/errors.h"
 #include "fp8ref/linear.h"
@@ -81,6 +82,7 @@ void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::i
     throw OpError("linear: the tensor core has no such operands");
   }
   if (m == 0 || n == 0) return;
+  if (linear_in_hardware(x, w, m, n, k, bias, unit, out, stream)) return;
   linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
 }
 
