@@ -84,7 +84,7 @@ void attention_in_parts(const AttentionRows& rows, const OpenOutputs& open, cuda
 
 void attention(const AttentionArgs& args, Stream stream) {
   if (args.q_len == 0 || args.q_heads == 0) return;
-  if (find_mode(args.accumulate) == nullptr) throw OpError("attention: accumulate must be exact or a mode");
+  if (find_mode(args.accumulate) == nullptr) throw OpError("attention: accumulate is no mode");
   if (args.accumulate != Accumulate::exact) return attention_unit(args, stream);
   const OpenList open("attention", stream);
   if (!has_parts(args)) {

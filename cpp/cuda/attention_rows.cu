@@ -9,8 +9,8 @@ namespace fp8ref::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr std::int64_t kRoom = std::int64_t{256} << 20;  // bytes for weights
-constexpr int kWords = 6;                                // of the integers that decide an output
+constexpr std::int64_t kRoom = std::int64_t{32} << 20;  // bytes for weights
+constexpr int kWords = 6;                               // of the integers that decide an output
 
 struct Shared {
   unsigned long long words[32 * kWords];

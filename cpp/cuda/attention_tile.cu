@@ -9,8 +9,10 @@ namespace fp8ref::cuda {
 namespace {
 
 constexpr int kThreads = 256, kRows = 16 * (kThreads / 32);
-constexpr int kKeys = 32, kKeyTiles = kKeys / 8;  // keys of a tile
-constexpr int kPiece = 8;                         // 16 bytes of bf16
+constexpr int kKeys = 32;     // keys of a tile
+constexpr int kKeyTiles = 2;  // of 8 keys: what a warp works on at once, so that all stays in registers
+constexpr int kPiece = 8;     // 16 bytes of bf16
+constexpr std::int64_t kMostKeys = (std::int64_t{1} << 31) - 1 - kKeys;  // of a split: an int counts them
 static_assert(kRows == kAttentionTileRows);
 
 /// The shared memory of a block. Strides that put the doubles which half a warp reads at once into 16 banks of 8 bytes:
@@ -91,9 +93,10 @@ struct RowSums {
   float largest[2] = {-INFINITY, -INFINITY};
 };
 
-/// dots = q k^T for 16 rows and the keys of a tile.
+/// dots = q k^T for 16 rows and the keys of a tile from `key` on.
 template <int d>
-__device__ __forceinline__ void multiply_keys(const Shared<d>& shared, int warp_row, double (&dots)[kKeyTiles][4]) {
+__device__ __forceinline__ void multiply_keys(const Shared<d>& shared, int warp_row, int key,
+                                              double (&dots)[kKeyTiles][4]) {
   const int g = lane_index() / 4, t = lane_index() % 4;
 #pragma unroll
   for (int i = 0; i < d; i += 8) {
@@ -102,24 +105,23 @@ __device__ __forceinline__ void multiply_keys(const Shared<d>& shared, int warp_
     for (int r = 0; r < 4; ++r) q[r] = widen(shared.q[warp_row + g + 8 * (r % 2)][i + t + 4 * (r / 2)]);
 #pragma unroll
     for (int n = 0; n < kKeyTiles; ++n) {
-      const double k[2] = {shared.k[8 * n + g][i + t], shared.k[8 * n + g][i + t + 4]};
+      const double k[2] = {shared.k[key + 8 * n + g][i + t], shared.k[key + 8 * n + g][i + t + 4]};
       mma_f64(dots[n], q, k);
     }
   }
 }
 
-/// What a thread needs to turn dots into weights: of its two rows.
+/// The two rows of a thread: in the tile, and of the keys from the block's first on how many they see, 0 for a row that
+/// is not there.
 struct RowPair {
-  const bf16* q[2];
-  double error[2];
-  std::int64_t visible[2];  // 0 for a row that is not there
+  int rows[2], seen[2];
 };
 
 /// The dots become weights relative to the largest exponent so far, and the sums follow it.
 template <int d>
-__device__ __forceinline__ void weigh(const AttentionRows& a, const Shared<d>& shared, int parity, const RowPair& rows,
-                                      const bf16* keys, std::int64_t from, double (&dots)[kKeyTiles][4],
-                                      RowSums<d>& sums) {
+__device__ __forceinline__ void weigh(const AttentionRows& a, const AttentionPlace& place, const Shared<d>& shared,
+                                      int parity, const RowPair& rows, const bf16* keys, int from, int key,
+                                      double (&dots)[kKeyTiles][4], RowSums<d>& sums) {
   const int t = lane_index() % 4;
   float exponents[kKeyTiles][4];
   int significands[kKeyTiles][4];
@@ -128,12 +130,18 @@ __device__ __forceinline__ void weigh(const AttentionRows& a, const Shared<d>& s
   for (int n = 0; n < kKeyTiles; ++n) {
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int j = 8 * n + 2 * t + r % 2, row = r / 2;
+      const int j = key + 8 * n + 2 * t + r % 2, row = r / 2;
       Weight weight{-INFINITY, 0};
-      if (from + j < rows.visible[row]) {
+      if (from + j < rows.seen[row]) {
         const double bound = widen(bf16{static_cast<std::uint16_t>(shared.key_magnitudes[parity][j])});
-        weight = attention_weigh(dots[n][r], rows.error[row] * bound, rows.q[row], keys + (from + j) * a.stride(), d,
-                                 a.args.log2e_scale);
+        const float c = a.args.log2e_scale;
+        const CertifiedWeight certified =
+            attention_weight_within(dots[n][r], shared.row_error[rows.rows[row]] * bound, c);
+        weight = certified.value;
+        if (!certified.proven) {
+          const std::int64_t query = a.offset(place.kv_head, place.tile * kRows + rows.rows[row]);
+          weight = attention_open_weight(a.args.q + query, keys + (from + j) * a.stride(), d, c);
+        }
       }
       exponents[n][r] = weight.exponent;
       significands[n][r] = weight.significand;
@@ -169,7 +177,7 @@ __device__ __forceinline__ void weigh(const AttentionRows& a, const Shared<d>& s
 
 /// numerators += w v, with the keys in the order of the results that the weights were.
 template <int d>
-__device__ __forceinline__ void add_values(const Shared<d>& shared, const double (&weights)[kKeyTiles][4],
+__device__ __forceinline__ void add_values(const Shared<d>& shared, int key, const double (&weights)[kKeyTiles][4],
                                            RowSums<d>& sums) {
   const int g = lane_index() / 4, t = lane_index() % 4;
 #pragma unroll
@@ -177,7 +185,7 @@ __device__ __forceinline__ void add_values(const Shared<d>& shared, const double
     const double w[4] = {weights[j][0], weights[j][2], weights[j][1], weights[j][3]};
 #pragma unroll
     for (int n = 0; n < d / 8; ++n) {
-      const double v[2] = {shared.v[8 * j + 2 * t][8 * n + g], shared.v[8 * j + 2 * t + 1][8 * n + g]};
+      const double v[2] = {shared.v[key + 8 * j + 2 * t][8 * n + g], shared.v[key + 8 * j + 2 * t + 1][8 * n + g]};
       mma_f64(sums.numerators[n], w, v);
     }
   }
@@ -211,38 +219,39 @@ __global__ void __launch_bounds__(kThreads, 1) attention_tile_kernel(AttentionRo
   const std::int64_t begin = place.split * parts.split_keys;
   const std::int64_t seen = a.visible((first + kRows < rows ? first + kRows : rows) - 1);
   const std::int64_t end = begin + parts.split_keys < seen ? begin + parts.split_keys : seen;
-  const bf16* const keys = a.args.k + place.kv_head * d;
-  const bf16* const values = a.args.v + place.kv_head * d;
+  const bf16* keys = a.args.k + place.kv_head * d;
+  const bf16* values = a.args.v + place.kv_head * d;
   const int warp_row = warp_index() * 16, thread = static_cast<int>(threadIdx.x);
   load_queries<d>(a, place, first, shared);
   for (int i = thread; i < d; i += kThreads) shared.magnitudes[i] = 0;
   for (int i = thread; i < 2 * kKeys; i += kThreads) shared.key_magnitudes[i / kKeys][i % kKeys] = 0;
   __syncthreads();
   RowPair pair;
-  std::int64_t warp_end = 0;  // the keys that this thread's rows see
+  int most_seen = 0;
   for (int row = 0; row < 2; ++row) {
-    const int r = warp_row + lane_index() / 4 + 8 * row;
-    const bool there = first + r < rows;
-    pair.q[row] = there ? a.args.q + a.offset(place.kv_head, first + r) : nullptr;
-    pair.error[row] = shared.row_error[r];
-    pair.visible[row] = there ? a.visible(first + r) : 0;
-    warp_end = warp_end > pair.visible[row] ? warp_end : pair.visible[row];
+    const int r = pair.rows[row] = warp_row + lane_index() / 4 + 8 * row;
+    const std::int64_t left = first + r < rows ? a.visible(first + r) - begin : 0;
+    pair.seen[row] = static_cast<int>(left < 0 ? 0 : left < kMostKeys ? left : kMostKeys);
+    most_seen = most_seen > pair.seen[row] ? most_seen : pair.seen[row];
   }
   RowSums<d> sums;
   Loaded<d> loaded;
-  if (begin < end) loaded.load(keys + begin * stride, values + begin * stride, stride, end - begin);
+  keys += begin * stride, values += begin * stride;
+  const int count = static_cast<int>(end < begin ? 0 : end - begin);
+  if (count > 0) loaded.load(keys, values, stride, count);
   int parity = 0;
-  for (std::int64_t from = begin; from < end; from += kKeys, parity ^= 1) {
+  for (int from = 0; from < count; from += kKeys, parity ^= 1) {
     loaded.store(shared, parity);
     __syncthreads();
-    const std::int64_t next = from + kKeys;
-    if (next < end) loaded.load(keys + next * stride, values + next * stride, stride, end - next);
+    const int next = from + kKeys;
+    if (next < count) loaded.load(keys + next * stride, values + next * stride, stride, count - next);
     if (thread < kKeys) shared.key_magnitudes[parity ^ 1][thread] = 0;
-    if (__any_sync(0xFFFFFFFF, from < warp_end)) {
+#pragma unroll 1
+    for (int key = 0; key < kKeys && __any_sync(0xFFFFFFFF, from + key < most_seen); key += 8 * kKeyTiles) {
       double dots[kKeyTiles][4] = {};
-      multiply_keys<d>(shared, warp_row, dots);
-      weigh<d>(a, shared, parity, pair, keys, from, dots, sums);
-      add_values<d>(shared, dots, sums);
+      multiply_keys<d>(shared, warp_row, key, dots);
+      weigh<d>(a, place, shared, parity, pair, keys, from, key, dots, sums);
+      add_values<d>(shared, key, dots, sums);
     }
     __syncthreads();  // the tile may be overwritten
   }

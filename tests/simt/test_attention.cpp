@@ -68,7 +68,7 @@ void test_any_bits() {
   constexpr std::uint16_t kValues[] = {0x3F80, 0xBF80, 0x3F81, 0,      0x8000, 0x0001,
                                        0x8001, 0x7F7F, 0x4000, 0x3F82, 0x5D80};
   Random random(22);
-  for (const Shape& s : {Shape{2, 9, 2, 1, 3}, Shape{1, 12, 1, 1, 64}, Shape{17, 18, 1, 1, 64}}) {
+  for (const Shape& s : {Shape{1, 9, 2, 1, 3}, Shape{1, 12, 1, 1, 64}, Shape{17, 18, 1, 1, 64}}) {
     Problem p = random_problem(random, s);
     p.q = random_bits<bf16>(random, static_cast<std::int64_t>(p.q.size()));
     p.k = random_bits<bf16>(random, static_cast<std::int64_t>(p.k.size()));

@@ -133,15 +133,16 @@ void test_unit() {
       for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
         std::vector<bf16> expected(static_cast<std::size_t>(s.m * s.n)), got(expected.size());
         cpu::linear(x.data(), w.data(), s.m, s.n, s.k, b, Accumulate::sm90_wgmma, expected.data());
-        check(
-            cuda::linear_in_hardware(x.data(), w.data(), s.m, s.n, s.k, b, Accumulate::sm90_wgmma, got.data(), nullptr),
-            "sm_90 has its unit");
+        cuda::linear(x.data(), w.data(), s.m, s.n, s.k, b, Accumulate::sm90_wgmma, got.data(), nullptr);
         equal("unit " + name(s), expected, got);
       }
     }
   }
-  check(!cuda::linear_in_hardware(nullptr, nullptr, 1, 1, 0, nullptr, Accumulate::sm80_mma, nullptr, nullptr),
-        "sm_90 has no unit of sm_80");
+  for (const Accumulate unit : {Accumulate::sm80_mma, Accumulate::sm90_mma_sync}) {
+    check(cuda::linear_in_hardware(nullptr, nullptr, 0, 1, 0, nullptr, unit, nullptr, nullptr) ==
+              (unit != Accumulate::sm80_mma),
+          "sm_90 has its own unit, not that of sm_80");
+  }
 }
 
 }  // namespace
