@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The scalar headers against known answers and against the array loops, which get their results in other ways.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <vector>
 
+#include "fp8ref/attention_unit.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/linear.h"
+#include "fp8ref/modes.h"
 #include "fp8ref/scaled_mm.h"
 #include "fp8ref/wide.h"
 
@@ -133,6 +137,76 @@ void test_linear(std::mt19937_64& random) {
   }
 }
 
+/// Two queries of one head over two superblocks and a bit, key by key, against the array loop. [ATTN-UNIT]
+void test_attention_unit(std::mt19937_64& random, Accumulate mode) {
+  const std::int64_t keys = 2 * kAttentionSuperblock + 200, d = 3;
+  const TensorCore core = tensor_core(bf16_unit(mode), OperandClass::bf16, OutDtype::float32);
+  std::vector<bf16> q(2 * d), k(static_cast<std::size_t>(keys * d)), v(k.size()), out(q.size());
+  for (auto* values : {&q, &k, &v}) {
+    for (bf16& x : *values) x.bits = static_cast<std::uint16_t>((random() & 0x83FF) | 0x3C00);
+  }
+  const float c = cpu::attention_log2e_scale(2.5);
+  cpu::attention({.q = q.data(),
+                  .k = k.data(),
+                  .v = v.data(),
+                  .q_len = 2,
+                  .kv_len = keys,
+                  .q_heads = 1,
+                  .kv_heads = 1,
+                  .head_dim = d,
+                  .log2e_scale = c,
+                  .mask = Mask::full,
+                  .out = out.data(),
+                  .accumulate = mode});
+  const bf16 one{0x3F80};
+  for (std::int64_t i = 0; i < 2 * d; ++i) {
+    float top[2] = {-INFINITY, -INFINITY}, numerator[2] = {}, denominator[2] = {};  // of a superblock, of the row
+    const auto merge = [&](int into, float other_top, float n, float l) {
+      const float both = std::max(top[into], other_top);
+      const float own = attention_merge_factor(top[into], both), other = attention_merge_factor(other_top, both);
+      numerator[into] = attention_merge(numerator[into], own, n, other);
+      denominator[into] = attention_merge(denominator[into], own, l, other);
+      top[into] = both;
+    };
+    for (std::int64_t from = 0; from < keys; from += kAttentionBlock) {
+      const int count = static_cast<int>(std::min<std::int64_t>(kAttentionBlock, keys - from));
+      float t[kAttentionBlock], largest = -INFINITY;
+      bf16 weights[kAttentionBlock];
+      for (int j = 0; j < count; ++j) {
+        t[j] = attention_unit_exponent(core, q.data() + i / d * d, k.data() + (from + j) * d, d, c);
+        largest = std::max(largest, t[j]);
+      }
+      for (int j = 0; j < count; ++j) {
+        weights[j] = attention_unit_weight(attention_weight(t[j]), attention_top(largest));
+      }
+      merge(0, attention_top(largest), attention_unit_sum(core, weights, t, v.data() + from * d + i % d, d, count),
+            attention_unit_sum(core, weights, t, &one, 0, count));
+      if ((from + kAttentionBlock) % kAttentionSuperblock != 0 && from + kAttentionBlock < keys) continue;
+      merge(1, top[0], numerator[0], denominator[0]);
+      top[0] = -INFINITY;
+      numerator[0] = denominator[0] = 0;
+    }
+    const bf16 expected = attention_unit_output(numerator[1], denominator[1]);
+    check(out[static_cast<std::size_t>(i)].bits == expected.bits, "attention by a unit", i);
+  }
+}
+
+/// Weights around the end of bf16: ties to even, and zero. [ATTN-UNIT-WEIGHT]
+void test_faint_weights() {
+  const struct {
+    float exponent;
+    int significand;
+    std::uint16_t bits;
+  } rows[] = {{0, 128, 0x3F80},    {-126, 255, 0x00FF}, {-127, 129, 0x0040}, {-127, 131, 0x0042},   {-133, 128, 0x0001},
+              {-134, 128, 0x0000}, {-134, 129, 0x0001}, {-135, 255, 0x0000}, {-INFINITY, 0, 0x0000}};
+  for (const auto& row : rows) {
+    for (const float top : {0.0f, 0x1p20f}) {
+      const bf16 w = attention_unit_weight({row.exponent + top, row.significand}, top);
+      check(w.bits == row.bits, "faint weight", row.bits);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -145,6 +219,9 @@ int main() {
   test_rounding<e4m3>(random);
   test_scaled_mm(random);
   test_linear(random);
+  test_faint_weights();
+  for (const Accumulate mode : {Accumulate::sm80, Accumulate::sm89, Accumulate::sm90})
+    test_attention_unit(random, mode);
   if (failures == 0) std::puts("core: all passed");
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -32,7 +32,7 @@ struct Fixed<e5m2> {
 };
 
 /// An exact dot product: an integer times 2^unit, unless infinities or NaNs decide it [SUM-SPECIAL].
-struct ExactDot {
+struct FixedDot {
   Wide<2> sum;
   int unit;
   Specials specials;
@@ -41,8 +41,8 @@ struct ExactDot {
 };
 
 template <class A, class B>
-FP8REF_HD ExactDot exact_sum(const A* a, const B* b, std::int64_t k) {
-  ExactDot dot{{}, Fixed<A>::kUnit + Fixed<B>::kUnit, {}};
+FP8REF_HD FixedDot exact_sum(const A* a, const B* b, std::int64_t k) {
+  FixedDot dot{{}, Fixed<A>::kUnit + Fixed<B>::kUnit, {}};
   for (std::int64_t i = 0; i < k; ++i) {
     dot.specials.add_product(a[i], b[i]);
     if (kind(a[i]) >= Kind::infinite || kind(b[i]) >= Kind::infinite) continue;
@@ -98,7 +98,7 @@ class BlockSum {
   static constexpr int kExponent = -149 - 149 + kDotUnit;
 
   /// A term that is no finite number decides the sum, by the rules of IEEE addition [MM-BLOCK-SPECIAL].
-  FP8REF_HD void add(float a_scale, float b_scale, const ExactDot& dot) {
+  FP8REF_HD void add(float a_scale, float b_scale, const FixedDot& dot) {
     if (add_special(a_scale, b_scale, widen(dot.rn32()))) return;  // rounded, but 0 only where the dot is
     Wide<2> magnitude = dot.sum;
     if (dot.sum.negative()) magnitude.negate();

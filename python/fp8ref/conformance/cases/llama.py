@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,24 @@ def _case(name: str, scheme: str, config: Mapping[str, Any], cut: int, accumulat
     return ModelCase(f"{name}/{accumulate}/cut_{cut}", config, tensors, tokens, cut, accumulate)
 
 
+def _hard(s: Stream, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Weights with which a tensor core shows in bfloat16: columns whose products cancel, values whose sums overflow.
+
+    The first norm gives each number twice, and q_proj has the two with opposite signs.
+    """
+    hard = {name: tensor.copy() for name, tensor in tensors.items()}
+    for name in ("model.embed_tokens.weight", "model.layers.0.input_layernorm.weight"):
+        half = hard[name].shape[-1] // 2
+        hard[name][..., half:] = hard[name][..., :half]
+    q = "model.layers.0.self_attn.q_proj.weight"
+    wide = s.spread((len(hard[q]), hard[q].shape[1] // 2), 0, 20)
+    hard[q] = np.concatenate([wide, -wide], axis=1)
+    for name in hard:
+        power = 125 if name.endswith("v_proj.weight") else -125 if name.endswith("o_proj.weight") else 0
+        hard[name] = np.ldexp(hard[name].astype(FLOAT32), power).astype(BFLOAT16)
+    return hard
+
+
 def cases(level: str) -> Iterator[ModelCase]:
     """Each scheme; then llama3 RoPE, a head of its own, and biases; cuts change no bit [LLAMA-CUT]."""
     for scheme in SCHEMES:
@@ -132,6 +151,9 @@ def cases(level: str) -> Iterator[ModelCase]:
         yield _case(scheme, scheme, config, 7, "sm90_wgmma")
         yield _case(scheme, scheme, config, 7, "sm90")
     yield _case("bf16", "bf16", _config("bf16", SIZES), 7, "sm80")
+    for accumulate in ("exact", "sm90"):
+        easy = _case("hard", "bf16", _config("bf16", SIZES), 7, accumulate)
+        yield replace(easy, tensors=_hard(Stream("llama/hard"), easy.tensors))
     yield _case("channel_token", "channel_token", _config("channel_token", SIZES), 7, "sm89")
     variants: dict[str, dict[str, Any]] = {
         "llama3_rope": {"rope_scaling": LLAMA3, "rope_theta": 500000.0},
