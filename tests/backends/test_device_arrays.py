@@ -49,7 +49,7 @@ CALLS = [
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token"}),
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token", "scale_ub": np.float32(0.001)}),
     ("quantize", {"x": _bf16(3, 4, 50), "rule": "vllm.per_tensor"}),
-    ("quantize", {"x": _bf16(3, 200), "rule": "vllm.static", "scale": _scales(dtype=np.float16)}),
+    ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_tensor_static", "scale": _scales(dtype=np.float16)}),
     ("quantize", {"x": _bf16(130, 200).astype(np.float16), "rule": "vllm.group_128@0.11"}),
     ("dequantize", {"codes": A, "scale": _scales(5, 1)}),
     ("dequantize", {"codes": A, "scale": _scales(5, 2, dtype=BF16), "out_dtype": "float32"}),

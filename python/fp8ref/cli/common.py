@@ -47,7 +47,9 @@ class Level(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
-BackendOption = Annotated[Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")]
+BackendOption = Annotated[
+    Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")
+]
 AccumulateOption = Annotated[
     Accumulate, typer.Option(help="Accumulator of FP8 products: exact, or the bits of a tensor core.")
 ]

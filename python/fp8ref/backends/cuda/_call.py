@@ -208,8 +208,8 @@ def raw(x: Array) -> NDArray[np.uint8]:
 def stand_in(array: DeviceArray) -> Array:
     """A numpy array of this shape and type, without memory; as writable as the array."""
     one = np.zeros(1, array.dtype) if array.dtype.kind in "biu" else np.full(1, np.nan).astype(array.dtype)
-    strides = (0,) * len(array.shape)
-    return np.lib.stride_tricks.as_strided(one, array.shape, strides, writeable=array.access == "write")
+    one.flags.writeable = array.access == "write"
+    return np.ndarray(array.shape, array.dtype, one, strides=(0,) * len(array.shape))
 
 
 def _described(x: Any) -> str:
