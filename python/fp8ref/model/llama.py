@@ -171,6 +171,8 @@ class Model:
 def _engine(reader: LlamaReader, backend: str, accumulate: str) -> Engine:
     if backend == "golden":
         return GoldenEngine(reader, accumulate)
+    if backend != "cpu":
+        raise BackendError(f"backend {backend!r} has no llama; known: golden, cpu")
     try:
         from ..backends.cpu.llama import Llama
     except ImportError as error:

@@ -44,13 +44,16 @@ class Host(Library):
         return int(_cuda.current_device())
 
     def empty(self, op: str, shape: Shape, dtype: DType) -> DeviceArray:
+        """As :meth:`Library.empty`."""
         memory = _cuda.Memory(op, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self.stream)
         return DeviceArray(memory, self, shape, dtype, memory.address, "contiguous")
 
     def copy(self, op: str, array: DeviceArray) -> DeviceArray:
+        """As :meth:`Library.copy`."""
         raise NotImplementedError("host arrays are staged by Call")
 
     def assign(self, op: str, array: DeviceArray, source: DeviceArray) -> None:
+        """As :meth:`Library.assign`."""
         raise NotImplementedError("host arrays are staged by Call")
 
 
