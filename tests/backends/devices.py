@@ -32,7 +32,7 @@ class Foreign:
         return {"shape": self.shape, "typestr": self.dtype.str, "data": data, "version": 3, "strides": self.strides}
 
 
-def _downloaded(x: Any) -> np.ndarray:
+def downloaded(x: Any) -> np.ndarray:
     from fp8ref import _cuda
 
     host = np.empty(x.shape, x.dtype)
@@ -87,7 +87,7 @@ class Interface:
     def down(self, x: Any) -> np.ndarray:
         """A result on the host; it must be in device memory."""
         assert hasattr(x, "__cuda_array_interface__")
-        return _downloaded(x)
+        return downloaded(x)
 
 
 LIBRARIES = (Torch, Interface)

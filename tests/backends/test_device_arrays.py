@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 import fp8ref
-from backends.devices import LIBRARIES, Foreign, Interface, Torch
+from backends.devices import LIBRARIES, Foreign, Interface, Torch, downloaded
 from bits import BF16, E4M3, assert_same_bits, from_bits
 from everywhere import CUDA_FUNCTIONS, EMULATED
 from fp8ref.errors import DeviceError, OpError
+from fp8ref.golden._args import _power_of_two
+
+_cuda = pytest.importorskip("fp8ref._cuda")
+
+from fp8ref.backends.cuda._call import EXACT  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not CUDA_FUNCTIONS, reason="no CUDA backend, or no device")
 
@@ -49,7 +54,7 @@ CALLS = [
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token"}),
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token", "scale_ub": np.float32(0.001)}),
     ("quantize", {"x": _bf16(3, 4, 50), "rule": "vllm.per_tensor"}),
-    ("quantize", {"x": _bf16(3, 200), "rule": "vllm.static", "scale": _scales(dtype=np.float16)}),
+    ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_tensor_static", "scale": _scales(dtype=np.float16)}),
     ("quantize", {"x": _bf16(130, 200).astype(np.float16), "rule": "vllm.group_128@0.11"}),
     ("dequantize", {"codes": A, "scale": _scales(5, 1)}),
     ("dequantize", {"codes": A, "scale": _scales(5, 2, dtype=BF16), "out_dtype": "float32"}),
@@ -96,6 +101,19 @@ def _run(library, function, arguments):
 def test_golden_bits(library, function, arguments):
     expected = getattr(fp8ref, function)(**arguments)
     assert_same_bits(_run(library, function, arguments), expected, function)
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [(wide, narrow) for wide in EXACT for narrow in sorted(EXACT[wide])])
+def test_widening(wide, narrow):
+    """Every pattern of 16 bits, and the ends of wider types, as numpy and golden's checks widen them."""
+    dtype = np.dtype(getattr(ml_dtypes, narrow, narrow))
+    bits = np.arange(1 << 16, dtype=np.uint64) << np.uint64(max(8 * dtype.itemsize - 16, 0))
+    x = from_bits(bits.astype(f"u{dtype.itemsize}"), dtype) if wide == "float32" else bits.astype(dtype)
+    expected = _power_of_two(x) if narrow == "float8_e8m0fnu" else x.astype(wide)
+    array = Foreign(x)
+    out = Foreign(np.zeros(x.shape, wide))
+    _cuda.widen(array.memory.address, narrow, x.size, out.memory.address, wide, 0)
+    assert_same_bits(downloaded(out), expected)
 
 
 @pytest.mark.parametrize("width", range(1, 18))
@@ -195,13 +213,7 @@ def test_out_is_written_in_place(library):
     moved = {name: library.up(x) for name, x in arguments.items()}
     expected = fp8ref.grouped_mm(**arguments | {"out": kept.copy()})
     assert fp8ref.backend("cuda").grouped_mm(**moved) is moved["out"]
-    assert_same_bits(library.down(moved["out"]) if library.name == "torch" else _down(moved["out"]), expected)
-
-
-def _down(x):
-    from backends.devices import _downloaded
-
-    return _downloaded(x)
+    assert_same_bits(library.down(moved["out"]) if library.name == "torch" else downloaded(moved["out"]), expected)
 
 
 @grouped

@@ -44,13 +44,16 @@ class Host(Library):
         return int(_cuda.current_device())
 
     def empty(self, op: str, shape: Shape, dtype: DType) -> DeviceArray:
+        """As :meth:`Library.empty`."""
         memory = _cuda.Memory(op, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self.stream)
         return DeviceArray(memory, self, shape, dtype, memory.address, "contiguous")
 
     def copy(self, op: str, array: DeviceArray) -> DeviceArray:
+        """As :meth:`Library.copy`."""
         raise NotImplementedError("host arrays are staged by Call")
 
     def assign(self, op: str, array: DeviceArray, source: DeviceArray) -> None:
+        """As :meth:`Library.assign`."""
         raise NotImplementedError("host arrays are staged by Call")
 
 
@@ -208,8 +211,8 @@ def raw(x: Array) -> NDArray[np.uint8]:
 def stand_in(array: DeviceArray) -> Array:
     """A numpy array of this shape and type, without memory; as writable as the array."""
     one = np.zeros(1, array.dtype) if array.dtype.kind in "biu" else np.full(1, np.nan).astype(array.dtype)
-    strides = (0,) * len(array.shape)
-    return np.lib.stride_tricks.as_strided(one, array.shape, strides, writeable=array.access == "write")
+    one.flags.writeable = array.access == "write"
+    return np.ndarray(array.shape, array.dtype, one, strides=(0,) * len(array.shape))
 
 
 def _described(x: Any) -> str:

@@ -116,6 +116,7 @@ class Torch(Library):
         self.stream = _torch_stream(device)
 
     def empty(self, op: str, shape: Shape, dtype: DType) -> DeviceArray:
+        """As :meth:`Library.empty`."""
         torch = sys.modules["torch"]
         kind = getattr(torch, dtype.name, None) or torch.uint8  # FP8 where this torch has none
         try:
@@ -124,6 +125,7 @@ class Torch(Library):
             raise DeviceError(f"{op}: torch: {error}") from None
 
     def copy(self, op: str, array: DeviceArray) -> DeviceArray:
+        """As :meth:`Library.copy`."""
         torch = sys.modules["torch"]
         try:
             return _tensor(array.owner.clone(memory_format=torch.contiguous_format))
@@ -131,6 +133,7 @@ class Torch(Library):
             raise DeviceError(f"{op}: torch: {error}") from None
 
     def assign(self, op: str, array: DeviceArray, source: DeviceArray) -> None:
+        """As :meth:`Library.assign`."""
         array.owner.copy_(source.owner)
 
 
@@ -169,6 +172,7 @@ class Interface(Library):
         return int(_cuda.device_of(self.address)) if self.address else int(_cuda.current_device())
 
     def empty(self, op: str, shape: Shape, dtype: DType) -> DeviceArray:
+        """As :meth:`Library.empty`."""
         if self.cupy is None:
             made: Any = Result(op, shape, dtype, self.stream)
             return DeviceArray(made, self, shape, dtype, made.memory.address, "contiguous")
@@ -186,6 +190,7 @@ class Interface(Library):
             return self.cupy.empty(shape, f"u{dtype.itemsize}")
 
     def copy(self, op: str, array: DeviceArray) -> DeviceArray:
+        """As :meth:`Library.copy`."""
         if self.cupy is not None:
             owner = array.owner.copy(order="C")
             return DeviceArray(owner, self, array.shape, array.dtype, int(owner.data.ptr), "contiguous")
@@ -196,6 +201,7 @@ class Interface(Library):
         return made
 
     def assign(self, op: str, array: DeviceArray, source: DeviceArray) -> None:
+        """As :meth:`Library.assign`."""
         if self.cupy is not None:
             array.owner[...] = source.owner
         else:
