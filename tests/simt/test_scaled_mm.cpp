@@ -77,16 +77,16 @@ void test_kernels() {
 void test_values() {
   Random random(5);
   for (const Kernel& kernel : kernels()) {
-    Matmul product(random, 21, 35, 80);
+    Matmul product(random, 21, 35, 128);  // large sums that cancel, but for what odd codes far below leave
     std::fill(product.a.begin(), product.a.end(), std::uint8_t{0x7E});
-    std::fill(product.b.begin(), product.b.end(), std::uint8_t{0xFE});
-    for (std::size_t i = 0; i < product.a.size(); i += 37) product.a[i] = i % 2 == 0 ? 0x38 : 0x01;
-    for (std::size_t i = 0; i < product.b.size(); i += 41) product.b[i] = i % 2 == 0 ? 0xBD : 0xB1;  // odd, far below
+    for (std::size_t i = 0; i < product.b.size(); ++i) product.b[i] = i % 128 < 64 ? 0xFE : 0x7E;
+    for (std::size_t i = 0; i < product.a.size(); i += 5) product.a[i] = i % 2 == 0 ? 0x38 : 0x01;
+    for (std::size_t i = 0; i < product.b.size(); i += 43) product.b[i] = i % 2 == 0 ? 0xBD : 0xB1;
     compare(std::string(kernel.name) + " of largest codes", product, expected,
             [&](const GroupedMmArgs& args) { kernel.run(args); });
-    product.a[5 * 80 + 79] = 0x7F;
-    product.b[20 * 80] = 0xFF;
-    product.b[34 * 80 + 63] = 0x7F;
+    product.a[5 * 128 + 79] = 0x7F;
+    product.b[20 * 128] = 0xFF;
+    product.b[34 * 128 + 127] = 0x7F;
     compare(std::string(kernel.name) + " of NaN codes", product, expected,
             [&](const GroupedMmArgs& args) { kernel.run(args); });
     Matmul zeros(random, 5, 5, 70);
