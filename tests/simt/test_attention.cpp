@@ -114,8 +114,7 @@ void test_cancellation() {
     compare("cancellation", p, Mask::causal);
   }
   Problem p = random_problem(random, {1, 70, 1, 1, 5});  // ties among more keys than a warp has threads
-  for (bf16& v : p.v) v.bits = random() % 2 == 0 ? 0x3F80 : 0x3F81;
-  for (std::size_t i = 0; i < p.v.size() / 2; ++i) p.v[i].bits = 0x3F80, p.v[p.v.size() - 1 - i].bits = 0x3F81;
+  for (std::size_t i = 0; i < p.v.size(); ++i) p.v[i].bits = 2 * i < p.v.size() ? 0x3F81 : 0x3F80;
   compare("ties", p, Mask::full, 0.0f);
 }
 
