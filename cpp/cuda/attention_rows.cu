@@ -105,10 +105,9 @@ struct ColumnSum {
   }
 };
 
-/// One output that no certificate proved, by the block.
+/// One output that no certificate proved, by the block; a broken row has none.
 __device__ bf16 close_output(const Row& row, std::int64_t i, const BlockTeam& team) {
   const float largest = weigh_row(row, team);
-  if (largest == INFINITY) return bf16{kNanBf16};
   const AttentionColumn column = row.column(i);
   ColumnSum sum;
   double denominator = 0;

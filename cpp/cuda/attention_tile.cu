@@ -62,7 +62,7 @@ struct Loaded {
         // A plain look first: these seldom grow. An old value only means an atomic step more.
         if ((y.bits & 0x7FFF) > shared.magnitudes[i + p]) atomicMax(&shared.magnitudes[i + p], y.bits & 0x7FFF);
         shared.k[j][i + p] = widen(x);
-        shared.v[j][i + p] = is_finite(y) ? widen(y) : 0.0;  // the column stays open; nothing leaks into others
+        shared.v[j][i + p] = widen(y);  // an Inf or NaN reaches its own column only, which stays open
       }
       atomicMax(&shared.key_magnitudes[parity][j], most);
     }

@@ -46,10 +46,10 @@ void compare(const std::string& what, const Problem& p, Mask mask) {
 }
 
 // A head_dim of each kernel and of none; rows of 1 to 8 heads and queries; keys of less than a tile and of several.
-constexpr Shape kShapes[] = {{1, 1, 1, 1, 1},    {1, 33, 2, 1, 8},   {3, 3, 2, 2, 5},    {2, 40, 4, 1, 24},
-                             {1, 150, 4, 1, 64}, {1, 140, 3, 1, 80}, {2, 37, 8, 2, 64},  {4, 70, 2, 1, 96},
-                             {1, 300, 8, 1, 64}, {40, 40, 2, 1, 64}, {20, 75, 2, 1, 80}, {17, 17, 4, 4, 128},
-                             {33, 70, 1, 1, 96}, {1, 129, 2, 2, 128}};
+constexpr Shape kShapes[] = {{1, 1, 1, 1, 1},    {1, 33, 2, 1, 8},    {3, 3, 2, 2, 5},    {2, 40, 4, 1, 24},
+                             {1, 150, 4, 1, 64}, {1, 140, 3, 1, 80},  {2, 37, 8, 2, 64},  {4, 70, 2, 1, 96},
+                             {1, 300, 8, 1, 64}, {40, 40, 2, 1, 64},  {20, 75, 2, 1, 80}, {17, 17, 4, 4, 128},
+                             {33, 70, 1, 1, 96}, {1, 300, 32, 8, 64}, {1, 129, 2, 2, 128}};
 
 void test_shapes() {
   Random random(21);
@@ -99,6 +99,23 @@ void test_specials() {
     p.k[at(1, 4)].bits = 0x7FC0;
     compare("broken", p, Mask::causal);
   }
+}
+
+/// Scores whose float64 sums are off by more than the weights bear: only a bound of the right size notices.
+void test_cancellation() {
+  Random random(24);
+  for (const Shape& s : {Shape{1, 40, 1, 1, 8}, Shape{1, 140, 1, 1, 64}, Shape{17, 70, 1, 1, 64}}) {
+    Problem p = random_problem(random, s);
+    for (std::size_t i = 0; i < p.q.size(); i += static_cast<std::size_t>(s.d)) p.q[i].bits = p.q[i + 2].bits = 0x5D80;
+    for (std::size_t i = 0; i < p.k.size(); i += static_cast<std::size_t>(s.d)) {
+      if (i % 3 == 0) p.k[i].bits = p.k[i + 2].bits = 0;
+      p.k[i + 2].bits = p.k[i].bits ^ 0x8000;
+    }
+    compare("cancellation", p, Mask::causal);
+  }
+  Problem p = random_problem(random, {1, 70, 1, 1, 5});  // ties among more keys than a warp has threads
+  for (std::size_t i = 0; i < p.v.size(); ++i) p.v[i].bits = 2 * i < p.v.size() ? 0x3F81 : 0x3F80;
+  compare("ties", p, Mask::full, 0.0f);
 }
 
 struct Example {
@@ -151,6 +168,7 @@ int main() {
     test_shapes();
     test_any_bits();
     test_specials();
+    test_cancellation();
   });
   return finish("simt attention");
 }
