@@ -33,7 +33,7 @@ __global__ void widen_kernel(const bf16* x, std::int64_t n, float* out) {
 /// A stream, and the graph of the work that is done on it again and again.
 class Queue {
  public:
-  Queue() { check(cudaStreamCreate(&stream_), "llama"); }
+  Queue() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "llama"); }
   ~Queue() {
     if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
     cudaStreamDestroy(stream_);
