@@ -23,8 +23,8 @@ struct MatmulPolicy {
 
 /// Arguments for rows (m, k) and (n, k) with these policies; the scales are still to be set.
 inline ScaledMmArgs matmul_arguments(const In<std::uint8_t>& a, const In<std::uint8_t>& b,
-                                          const std::optional<In<float>>& bias, const MatmulPolicy& policy,
-                                          const AnyOut& out) {
+                                     const std::optional<In<float>>& bias, const MatmulPolicy& policy,
+                                     const AnyOut& out) {
   ScaledMmArgs args{};
   args.a = a.data();
   args.b = b.data();
