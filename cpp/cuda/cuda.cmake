@@ -39,10 +39,11 @@ elseif(FP8REF_CUDA_ENABLED)
   endif()
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
   add_library(fp8ref_cuda STATIC ${FP8REF_CUDA_SOURCES})
   set_target_properties(fp8ref_cuda PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF)
   target_include_directories(fp8ref_cuda PRIVATE cpp)
-  target_link_libraries(fp8ref_cuda PUBLIC fp8ref_headers fp8ref_cpu)
+  target_link_libraries(fp8ref_cuda PUBLIC fp8ref_headers fp8ref_cpu CUDA::cudart_static)
   target_compile_options(
     fp8ref_cuda
     PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --ftz=false --prec-div=true --prec-sqrt=true>
