@@ -164,4 +164,7 @@ def gate_and_up_are_swapped(patch: MonkeyPatch) -> None:
 
 @mutation("llama")
 def cache_is_forgotten(patch: MonkeyPatch) -> None:
-    patch.setattr(llama, "attention", lambda q, k, v: attention.attention(q, k[-len(q) :], v[-len(q) :]))
+    def attend(q, k, v, accumulate):
+        return attention.attention(q, k[-len(q) :], v[-len(q) :], accumulate=accumulate)
+
+    patch.setattr(llama, "attention", attend)

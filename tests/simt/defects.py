@@ -43,10 +43,17 @@ DEFECTS = (
     ),
     Defect("a tie of logits to the last", "sample.cu", "a.index <= b.index", "a.index > b.index", "llama_ops"),
     Defect(
-        "amax of a row without one warp",
+        "a reduction without one warp",
         "device.h",
         "for (int i = 1; i < warps; ++i)",
         "for (int i = 2; i < warps; ++i)",
+        "machine",
+    ),
+    Defect(
+        "amax without the element after the last vector",
+        "quantize.cu",
+        "i = vectors * kWidth<T> + grid_thread(); i < n",
+        "i = vectors * kWidth<T> + grid_thread() + 1; i < n",
         "quantize",
     ),
     Defect(
