@@ -38,14 +38,9 @@ class Task {
   void run();
 
  private:
-  std::int64_t group() const { return args_.q_heads / args_.kv_heads; }
-  std::int64_t row_offset(std::int64_t row) const {
-    const std::int64_t head = kv_head_ * group() + row % group();
-    return ((first_ + row / group()) * args_.q_heads + head) * args_.head_dim;
-  }
-  std::int64_t visible(std::int64_t row) const {
-    return args_.mask == Mask::full ? args_.kv_len : args_.kv_len - args_.q_len + first_ + row / group() + 1;
-  }
+  std::int64_t of_head(std::int64_t row) const { return first_ * args_.group() + row; }
+  std::int64_t row_offset(std::int64_t row) const { return args_.row_element(kv_head_, of_head(row)); }
+  std::int64_t visible(std::int64_t row) const { return args_.visible(of_head(row)); }
   const bf16* key(std::int64_t j) const { return args_.k + j * stride_ + kv_head_ * args_.head_dim; }
   const bf16* values() const { return args_.v + kv_head_ * args_.head_dim; }
   const float* exponents(std::int64_t row) const { return exponent_ + row * keys_; }

@@ -14,19 +14,17 @@ struct AttentionRows {
   AttentionArgs args;
   std::int64_t first, queries;
 
-  __host__ __device__ std::int64_t group() const { return args.q_heads / args.kv_heads; }
-  __host__ __device__ std::int64_t per_kv_head() const { return queries * group(); }
+  __host__ __device__ std::int64_t per_kv_head() const { return queries * args.group(); }
   __host__ __device__ std::int64_t count() const { return queries * args.q_heads; }
   __device__ std::int64_t stride() const { return args.kv_heads * args.head_dim; }
 
-  /// Of row r of a kv head: where it is in q and out, and how many keys it sees.
+  /// Row r of the part in hand among all of its kv head.
+  __host__ __device__ std::int64_t of_head(std::int64_t r) const { return first * args.group() + r; }
+  /// Where it is in q and out, and how many keys it sees.
   __device__ std::int64_t offset(std::int64_t kv_head, std::int64_t r) const {
-    const std::int64_t head = kv_head * group() + r % group();
-    return ((first + r / group()) * args.q_heads + head) * args.head_dim;
+    return args.row_element(kv_head, of_head(r));
   }
-  __host__ __device__ std::int64_t visible(std::int64_t r) const {
-    return args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + first + r / group() + 1;
-  }
+  __host__ __device__ std::int64_t visible(std::int64_t r) const { return args.visible(of_head(r)); }
 };
 
 /// The weight of one key, exactly: what the certificate leaves open, out of line so that it costs nothing else.

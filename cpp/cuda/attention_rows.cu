@@ -135,9 +135,9 @@ __global__ void __launch_bounds__(kThreads)
                   const std::int64_t head = index / args.head_dim % args.q_heads;
                   const std::int64_t query = index / args.head_dim / args.q_heads;
                   const Row row{args,
-                                head / all.group(),
+                                head / all.args.group(),
                                 index - index % args.head_dim,
-                                all.visible(query * all.group()),
+                                all.visible(query * all.args.group()),
                                 exponents + blockIdx.x * room,
                                 significands + blockIdx.x * room};
                   const bf16 value = close_output(row, index % args.head_dim, team);

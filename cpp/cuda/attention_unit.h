@@ -25,17 +25,9 @@ struct AttentionRuns {
   std::int64_t runs, rows;  // rows of one kv head
   float* states;            // (kv_heads, rows, runs, d + 2)
 
-  FP8REF_HD std::int64_t group() const { return args.q_heads / args.kv_heads; }
-  FP8REF_HD std::int64_t query(std::int64_t row) const { return row / group(); }
-  FP8REF_HD std::int64_t head(std::int64_t kv_head, std::int64_t row) const {
-    return kv_head * group() + row % group();
-  }
-  /// Keys that a row sees. [ATTN-VISIBLE]
-  FP8REF_HD std::int64_t visible(std::int64_t row) const {
-    return args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + query(row) + 1;
-  }
-  FP8REF_HD std::int64_t element(std::int64_t kv_head, std::int64_t row) const {  // in q and out
-    return (query(row) * args.q_heads + head(kv_head, row)) * args.head_dim;
+  FP8REF_HD std::int64_t visible(std::int64_t row) const { return args.visible(row); }
+  FP8REF_HD std::int64_t element(std::int64_t kv_head, std::int64_t row) const {
+    return args.row_element(kv_head, row);
   }
   FP8REF_HD std::int64_t key_element(std::int64_t kv_head, std::int64_t key) const {  // in k and v
     return (key * args.kv_heads + kv_head) * args.head_dim;

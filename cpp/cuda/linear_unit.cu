@@ -3,6 +3,7 @@
 // in order, in one accumulator register [MMA-CHAIN]. So K is never split, neither between blocks nor between warps.
 // Elements past K, and rows past the last, are zeros: a step over zeros changes nothing.
 #include "cuda/linear.h"
+#include "cuda/native_mma.h"
 
 namespace fp8ref::cuda {
 namespace {
@@ -116,8 +117,8 @@ void start(const UnitProblem& p, cudaStream_t stream) {
 
 bool linear_in_hardware(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::int64_t k, const float* bias,
                         Accumulate unit, bf16* out, cudaStream_t stream) {
-  const auto numbers = [](Accumulate name) { return tensor_core(name, OperandClass::bf16, OutDtype::float32); };
-  if (device_facts().capability != 90 || numbers(unit) != numbers(Accumulate::sm90_mma_sync)) return false;
+  const TensorCore core = tensor_core(unit, OperandClass::bf16, OutDtype::float32);
+  if (!is_native(core, OperandClass::bf16, device_facts().capability)) return false;
   if (m == 0 || n == 0) return true;
   const UnitProblem problem{x, w, m, n, k, bias, out};
   const std::int64_t large_tiles = ((m + 127) / 128) * ((n + 127) / 128);

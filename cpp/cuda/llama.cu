@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/interop.h"
 #include "cuda/launch.h"
 #include "cuda/workspace.h"
 #include "fp8ref/cuda.h"
 #include "fp8ref/llama.h"
-#include "fp8ref/round.h"
 #include "llama_pass.h"
 #include "ops.h"
 
@@ -24,10 +24,6 @@ __global__ void gather_kernel(const bf16* table, const std::int64_t* ids, std::i
   for (std::int64_t i = grid_thread(); i < rows * cols; i += grid_threads()) {
     out[i] = table[ids[i / cols] * cols + i % cols];
   }
-}
-
-__global__ void widen_kernel(const bf16* x, std::int64_t n, float* out) {
-  for (std::int64_t i = grid_thread(); i < n; i += grid_threads()) out[i] = fp8ref::widen(x[i]);
 }
 
 /// A stream, and the graph of the work that is done on it again and again.
@@ -167,7 +163,7 @@ class CudaOps final : public Ops {
     cuda::residual(x, y, static_cast<std::size_t>(n), out, stream());
   }
   void widen(const bf16* x, std::int64_t n, float* out) override {
-    launch("llama", widen_kernel, blocks_for(n, kThreads), kThreads, 0, stream(), x, n, out);
+    cuda::widen(x, Number::bfloat16, static_cast<std::size_t>(n), out, Number::float32, stream());
   }
   void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids) override {
     cuda::sample(logits, rows, vocab, ids, stream());

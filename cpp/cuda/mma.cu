@@ -57,16 +57,6 @@ struct MmaSink {
   __device__ void finish(std::int64_t i, std::int64_t j, float result) const { out[i * n + j] = result; }
 };
 
-struct LinearSink {
-  const float* bias;
-  std::int64_t n;
-  bf16* out;
-  __device__ float begin(std::int64_t, std::int64_t) const { return 0; }
-  __device__ void finish(std::int64_t i, std::int64_t j, float result) const {
-    out[i * n + j] = linear_tail(result, bias == nullptr ? nullptr : bias + j);
-  }
-};
-
 template <class T>
 void run_native(const MmaArgs& args, Stream stream) {
   launch_native("mma", static_cast<const T*>(args.a), static_cast<const T*>(args.b), args.m, args.n, args.k,
@@ -111,14 +101,11 @@ void linear(const bf16* x, const bf16* w, std::int64_t m, std::int64_t n, std::i
             Accumulate accumulate, bf16* out, Stream stream) {
   const Accumulate unit = bf16_unit(accumulate);
   if (unit != unit_of(unit)) throw OpError("linear: a promoted accumulator is no unit");
-  const TensorCore core = tensor_core(unit, OperandClass::bf16, OutDtype::float32);
-  if (core.block == 0) throw OpError("linear: the tensor core has no such operands");
+  if (tensor_core(unit, OperandClass::bf16, OutDtype::float32).block == 0)
+    throw OpError("linear: the tensor core has no such operands");
   if (m == 0 || n == 0) return;
   if (linear_in_hardware(x, w, m, n, k, bias, unit, out, stream)) return;
-  if (!is_native(core, OperandClass::bf16, device_facts().capability)) {
-    return linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
-  }
-  launch_native("linear", x, w, m, n, k, LinearSink{bias, n, out}, stream);
+  linear_unit_scalar(x, w, m, n, k, bias, unit, out, stream);
 }
 
 }  // namespace fp8ref::cuda

@@ -91,6 +91,17 @@ struct AttentionArgs {
   Mask mask;                                  // causal: query i sees keys 0 .. kv_len - q_len + i
   bf16* out;                                  // (q_len, q_heads, head_dim)
   Accumulate accumulate = Accumulate::exact;  // or another mode
+
+  /// Query heads that share a kv head. The rows of that head are its queries and, for each, those query heads.
+  FP8REF_HD std::int64_t group() const { return q_heads / kv_heads; }
+  /// Where a row of a kv head begins in q and out.
+  FP8REF_HD std::int64_t row_element(std::int64_t kv_head, std::int64_t row) const {
+    return (row / group() * q_heads + kv_head * group() + row % group()) * head_dim;
+  }
+  /// Keys that a row sees. [ATTN-VISIBLE]
+  FP8REF_HD std::int64_t visible(std::int64_t row) const {
+    return mask == Mask::full ? kv_len : kv_len - q_len + row / group() + 1;
+  }
 };
 
 }  // namespace fp8ref
