@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,13 @@ class Op:
 
     stem: str
     layer: int
-    functions: tuple[str, ...]
+    outputs: Mapping[str, tuple[str, ...]]  # of each function: the names of what it returns
     backends: tuple[str, ...]
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The public names, the same on every backend."""
+        return tuple(self.outputs)
 
 
 def _path() -> Path:
@@ -30,4 +36,12 @@ def _path() -> Path:
 def ops() -> tuple[Op, ...]:
     """All operations, in the table's order."""
     rows = tomllib.loads(_path().read_text(encoding="utf-8"))["op"]
-    return tuple(Op(row["stem"], row["layer"], tuple(row["functions"]), tuple(row["backends"])) for row in rows)
+    return tuple(
+        Op(
+            row["stem"],
+            row["layer"],
+            {function: tuple(names) for function, names in row["functions"].items()},
+            tuple(row["backends"]),
+        )
+        for row in rows
+    )

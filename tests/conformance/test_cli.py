@@ -86,17 +86,17 @@ def test_check_finds_the_cpu_backend_equal() -> None:
 def test_check_of_differences_ends_with_1() -> None:
     """With one function replaced in the process; the table shows where."""
     program = (
-        "import sys, numpy, fp8ref, fp8ref.conformance.runner as runner\n"
+        "import sys, numpy, fp8ref, fp8ref.conformance.targets._backend as targets\n"
         "from fp8ref.cli import main\n"
         "right = fp8ref.residual\n"
         "class Wrong:\n"
-        "    name = 'golden'\n"
+        "    name = 'cpu'\n"
         "    def residual(self, x, y):\n"
         "        z = right(x, y)\n"
         "        z[(z == 0)] = 0\n"
         "        return z\n"
-        "real = runner.backend\n"
-        "runner.backend = lambda name: Wrong() if name == 'cpu' else real(name)\n"
+        "real = targets.backend\n"
+        "targets.backend = lambda name: Wrong() if name == 'cpu' else real(name)\n"
         "sys.argv = ['fp8ref', 'check', 'residual']\n"
         "main()\n"
     )

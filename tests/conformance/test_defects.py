@@ -12,12 +12,13 @@ from conformance import defects_attention, defects_mm, defects_mma, defects_nn, 
 from conformance.defects import DEFECTS, Defect, concerns
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
-from fp8ref.conformance.runner import compare, run_case
+from fp8ref.conformance.outcome import compare
+from fp8ref.conformance.targets import BackendTarget
 
 # They register their defects.
 assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules
 
-GOLDEN = fp8ref.backend("golden")
+GOLDEN = BackendTarget("golden")
 _expected: dict[str, Outcome] = {}
 
 
@@ -25,16 +26,16 @@ def expected(stem: str, case: Case) -> Outcome:
     """Golden's outcome, computed once for all defects of an op."""
     key = f"{stem}/{case.name}"
     if key not in _expected:
-        _expected[key] = run_case(case, GOLDEN)
+        _expected[key] = GOLDEN.run(case)
     return _expected[key]
 
 
 def first_mismatch(defect: Defect) -> str:
     """The first quick case that catches it; empty if none does."""
-    subject = SimpleNamespace(name="golden", **{defect.function: defect.wrong})
+    subject = BackendTarget(SimpleNamespace(name="golden", **{defect.function: defect.wrong}))
     for case in cases_of(defect.stem, "quick"):
         if case.function == defect.function and concerns(defect.wrong, case.arguments):
-            mismatch = compare(case.name, expected(defect.stem, case), run_case(case, subject))
+            mismatch = compare(case.name, expected(defect.stem, case), subject.run(case))
             if mismatch is not None:
                 return mismatch.case
     return ""

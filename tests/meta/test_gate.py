@@ -241,6 +241,7 @@ def _settings(tmp_path: Path) -> Settings:
 @pytest.mark.usefixtures("on_cpu")
 def test_conformance_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fp8ref.conformance import runner
+    from fp8ref.conformance.targets import _backend
     from gpu import part_conformance as part
 
     monkeypatch.setattr(part, "MM", ((7, 24, 40), (16, 8, 130)))
@@ -251,7 +252,7 @@ def test_conformance_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(part, "POSITIONS", 50)
     monkeypatch.setattr(part, "EXPERTS", ((0, 1, 5), 16, 96))
     monkeypatch.setattr(runner, "stems", lambda subject: ("residual",))
-    monkeypatch.setattr(runner, "backend", fp8ref.backend)
+    monkeypatch.setattr(_backend, "backend", fp8ref.backend)
     found = [row for item in part.items(_settings(tmp_path)).values() for _, row in item()]
     assert {row["differ"] for row in found} == {0}
     assert {"scaled_mm", "grouped_mm", "linear", "attention", "quantize", "rmsnorm", "silu_mul", "residual", "encode",

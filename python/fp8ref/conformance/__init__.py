@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conformance suite: named inputs for every op, golden against a backend, bit for bit.
+"""The conformance suite: named inputs for every op, golden against a target, bit for bit or as its contract says.
 
 Example:
     >>> from fp8ref.conformance import check
@@ -10,6 +10,28 @@ Example:
 from __future__ import annotations
 
 from .cases import LEVELS, Case, ModelCase, cases_of
-from .runner import Mismatch, OpResult, Outcome, Report, check, stems
+from .claim import EVERY, Claim
+from .outcome import Mismatch, Outcome
+from .result import Invariance, OpResult, Report
+from .runner import check, stems
+from .targets import BackendTarget, CallableTarget, Target, TargetError
 
-__all__ = ["LEVELS", "Case", "Mismatch", "ModelCase", "OpResult", "Outcome", "Report", "cases_of", "check", "stems"]
+__all__ = [
+    "EVERY",
+    "LEVELS",
+    "BackendTarget",
+    "CallableTarget",
+    "Case",
+    "Claim",
+    "Invariance",
+    "Mismatch",
+    "ModelCase",
+    "OpResult",
+    "Outcome",
+    "Report",
+    "Target",
+    "TargetError",
+    "cases_of",
+    "check",
+    "stems",
+]

@@ -7,11 +7,13 @@ import json
 import platform
 from typing import TYPE_CHECKING, Any
 
-from .runner import Mismatch, OpResult, Report
+from .outcome import Mismatch
+from .result import OpResult, Report
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+COLOURS = {"equal": "green", "differs": "red", "unsupported": "yellow"}
 SHOWN = 3  # mismatches printed for each op; the JSON has all of them
 
 
@@ -24,19 +26,19 @@ def print_report(report: Report, console: Console) -> None:
     """One row for each op, then the first mismatches with coordinates and bits."""
     from rich.table import Table
 
-    table = Table(title=f"golden against {report.backend}, level {report.level}, bit for bit")
+    table = Table(title=f"golden against {report.subject}, level {report.level}, bit for bit")
     table.add_column("op")
-    for name in ("cases", "elements", "differing", "golden s", f"{report.backend} s"):
+    for name in ("cases", "elements", "differing", "golden s", f"{report.subject} s"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for result in report.results:
-        golden_seconds = result.seconds - result.backend_seconds
-        times = (f"{golden_seconds:.2f}", f"{result.backend_seconds:.2f}")
-        verdict = "[green]equal[/]" if result.equal else "[red]differs[/]"
+        golden_seconds = result.seconds - result.subject_seconds
+        times = (f"{golden_seconds:.2f}", f"{result.subject_seconds:.2f}")
+        verdict = f"[{COLOURS[result.verdict]}]{result.verdict}[/]"
         table.add_row(result.op, f"{result.cases:,}", f"{result.elements:,}", f"{result.differing:,}", *times, verdict)
     console.print(table)
     for result in report.results:
-        _print_mismatches(result, report.backend, console)
+        _print_mismatches(result, report.subject, console)
 
 
 def _print_mismatches(result: OpResult, subject: str, console: Console) -> None:
@@ -59,7 +61,7 @@ def to_json(report: Report) -> str:
             "elements": result.elements,
             "differing": result.differing,
             "seconds": round(result.seconds, 4),
-            "backend_seconds": round(result.backend_seconds, 4),
+            "backend_seconds": round(result.subject_seconds, 4),
             "equal": result.equal,
             "mismatches": [
                 {
@@ -76,7 +78,7 @@ def to_json(report: Report) -> str:
 
     document = {
         "fp8ref": __version__,
-        "backend": report.backend,
+        "backend": report.subject,
         "level": report.level,
         "machine": platform.machine(),
         "equal": report.equal,

@@ -1,80 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the cases on the golden model and on a backend and compares every bit.
+"""Runs the cases on the golden model and on a target and compares every bit, or as the target's contract says.
 
-NaNs are equal whatever their bits; everything else must have the same bits, so -0 is not +0. [NAN-CANONICAL] Where the
-golden raises OpError the backend must raise it too.
+Where the golden raises OpError a backend must raise it too; a stranger's target is not asked such cases.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
+from fnmatch import fnmatchcase
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..backends import Backend, backend
-from ..errors import OpError
+from ..compare.classify import Evidence, classify
 from ..table import ops
-from .cases import Case, ModelCase, cases_of
+from .cases import Case, ModelCase
+from .claim import EVERY, Claim, claimed_cases
+from .judge import Judge, judge_of
+from .outcome import Mismatch, Outcome
+from .result import OpResult, Report
+from .targets import BackendTarget, Target
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one implementation made of a case: named arrays, or the error it raised."""
-
-    arrays: Arrays = field(default_factory=dict)
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """The first difference of a case: where, and both bit patterns in hexadecimal."""
-
-    case: str
-    output: str
-    index: tuple[int, ...]
-    expected: str
-    got: str
-    differing: int
-
-
-@dataclass
-class OpResult:
-    """The totals of one op."""
-
-    op: str
-    cases: int = 0
-    elements: int = 0
-    differing: int = 0
-    seconds: float = 0.0
-    backend_seconds: float = 0.0
-    mismatches: list[Mismatch] = field(default_factory=list)
-
-    @property
-    def equal(self) -> bool:
-        """No case of the op differs in any way."""
-        return not self.mismatches
-
-
-@dataclass(frozen=True)
-class Report:
-    """One run of the suite."""
-
-    backend: str
-    level: str
-    results: tuple[OpResult, ...]
-
-    @property
-    def equal(self) -> bool:
-        """Every op is equal."""
-        return all(result.equal for result in self.results)
+Answer = Callable[[Case | ModelCase], Outcome]
+KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
 
 
 def stems(subject: str) -> tuple[str, ...]:
@@ -82,138 +29,142 @@ def stems(subject: str) -> tuple[str, ...]:
     return tuple(op.stem for op in ops() if subject in op.backends)
 
 
-def run_case(case: Case | ModelCase, implementation: Backend) -> Outcome:
-    """Call the implementation; an OpError is an outcome, any other exception is not caught."""
-    if isinstance(case, ModelCase):
-        return Outcome(_trace(case, implementation.name))
-    arguments = dict(case.arguments)
-    if "out" in arguments:  # written in place: each call gets its own
-        arguments["out"] = np.array(arguments["out"])
-    try:
-        result = getattr(implementation, case.function)(**arguments)
-    except OpError as error:
-        return Outcome(error=type(error).__name__)
-    outputs = result if isinstance(result, tuple) else (result,)
-    return Outcome({f"output {i}": np.asarray(output) for i, output in enumerate(outputs)})
+def stems_of(target: Target) -> tuple[str, ...]:
+    """The ops of which a target has a function, in the table's order; whole models are for backends."""
+    if isinstance(target, BackendTarget) and target.name in {name for op in ops() for name in op.backends}:
+        return stems(target.name)
+    return tuple(op.stem for op in ops() if set(op.functions) & set(target.functions()))
 
 
-def _trace(case: ModelCase, name: str) -> Arrays:
-    """Write the model to a temporary checkpoint, feed the tokens in chunks and keep every traced value."""
-    from ..checkpoint import write_checkpoint
-    from ..model import load
-
-    with tempfile.TemporaryDirectory(prefix="fp8ref-") as folder:
-        write_checkpoint(folder, case.config, case.tensors)
-        model = load(folder, backend=name, accumulate=case.accumulate)
-        values: Arrays = {}
-        for start in range(0, len(case.tokens), case.cut):
-            chunk = case.tokens[start : start + case.cut]
-
-            def keep(key: str, value: Array, start: int = start) -> None:
-                values[f"token {start}: {key}"] = np.array(value)
-
-            model.forward(chunk, trace=keep)
-        return values
-
-
-def difference(expected: Array, got: Array) -> NDArray[np.bool_]:
-    """True where two arrays of one shape and type differ in bits and are not both NaN."""
-    kind = np.dtype(f"u{expected.dtype.itemsize}")
-    different = np.ascontiguousarray(expected).view(kind) != np.ascontiguousarray(got).view(kind)
-    if expected.dtype.kind not in "biu":
-        with np.errstate(invalid="ignore"):  # ml_dtypes flags signalling NaNs
-            different &= ~(np.isnan(expected) & np.isnan(got))
-    return np.asarray(different)
-
-
-def _bits(value: Array) -> str:
-    scalar = value.item() if value.dtype.kind in "iu" else float(value)
-    bits = int(np.ascontiguousarray(value).view(f"u{value.dtype.itemsize}").item())
-    return f"0x{bits:0{2 * value.dtype.itemsize}x} ({scalar:g})"
-
-
-def compare(case: str, expected: Outcome, got: Outcome) -> Mismatch | None:
-    """The first difference of two outcomes in order of outputs and coordinates, or None."""
-    if expected.error or got.error:
-        if expected.error == got.error:
-            return None
-        return Mismatch(case, "error", (), expected.error or "a result", got.error or "a result", 1)
-    if list(expected.arrays) != list(got.arrays):
-        missing = sorted(set(expected.arrays) ^ set(got.arrays)) or ["another order"]
-        return Mismatch(case, "outputs", (), str(len(expected.arrays)), f"{len(got.arrays)}: {missing[0]}", 1)
-    first: Mismatch | None = None
-    total = 0
-    for name, want in expected.arrays.items():
-        have = got.arrays[name]
-        if want.shape != have.shape or want.dtype != have.dtype:
-            kinds = [f"{x.dtype.name}{x.shape}" for x in (want, have)]
-            return Mismatch(case, name, (), kinds[0], kinds[1], max(want.size, 1))
-        different = difference(want, have)
-        count = int(np.count_nonzero(different))
-        total += count
-        if count and first is None:
-            index = tuple(int(i) for i in np.argwhere(different)[0]) if want.ndim else ()
-            first = Mismatch(case, name, index, _bits(want[index]), _bits(have[index]), 0)
-    if first is None:
-        return None
-    return Mismatch(first.case, first.output, first.index, first.expected, first.got, total)
-
-
-Runner = Callable[[Case | ModelCase], Outcome]
-
-
-def check_op(stem: str, cases: Iterable[Case | ModelCase], golden: Runner, subject: Runner) -> OpResult:
+def check_op(
+    stem: str,
+    cases: Iterable[Case | ModelCase],
+    golden: Answer,
+    subject: Answer,
+    judge: Judge,
+    xfails: Sequence[str] = (),
+    on_case: Callable[[Case | ModelCase], None] | None = None,
+) -> OpResult:
     """Run both on every case of an op. ``golden`` and ``subject`` turn a case into its outcome."""
     result = OpResult(stem)
+    kept = 0
     for case in cases:
+        if on_case is not None:
+            on_case(case)
         start = time.perf_counter()
         expected = golden(case)
         middle = time.perf_counter()
         got = subject(case)
-        result.backend_seconds += time.perf_counter() - middle
+        result.subject_seconds += time.perf_counter() - middle
         result.seconds += time.perf_counter() - start
         result.cases += 1
+        if got.unsupported:
+            result.unsupported[got.unsupported] += 1
+            continue
         result.elements += sum(array.size for array in expected.arrays.values())
-        mismatch = compare(case.name, expected, got)
+        mismatch = judge(case, expected, got)
+        if isinstance(case, Case) and not expected.error and kept < KEPT_BYTES:
+            passed = mismatch is None
+            call = Evidence(case.name, case.function, case.arguments, expected.arrays, got.arrays, got.error, passed)
+            result.evidence.append(call)
+            kept += call.size
         if mismatch is not None:
-            result.differing += mismatch.differing
-            result.mismatches.append(mismatch)
+            _count(result, mismatch, xfails)
+    if result.equal:
+        result.evidence.clear()
+    else:
+        result.reasons = classify(result.evidence)
     return result
 
 
+def _count(result: OpResult, mismatch: Mismatch, xfails: Sequence[str]) -> None:
+    """A mismatch, or one that the tester expects. [CLAIM-XFAIL]"""
+    if any(fnmatchcase(f"{result.op}/{mismatch.case}", pattern) for pattern in xfails):
+        result.expected_failures.append(mismatch)
+        return
+    result.differing += mismatch.differing
+    result.mismatches.append(mismatch)
+
+
 def check(
-    subject: str, selected: Sequence[str] = (), level: str = "quick", on_op: Callable[[OpResult], None] | None = None
+    subject: str | Target,
+    selected: Sequence[str] = (),
+    level: str = "quick",
+    on_op: Callable[[OpResult], None] | None = None,
+    *,
+    claim: Claim | None = None,
+    pattern: str = "*",
+    xfails: Sequence[str] = (),
+    on_case: Callable[[Case | ModelCase], None] | None = None,
 ) -> Report:
-    """Golden against a backend, bit for bit.
+    """Golden against a target, bit for bit or as its contract says.
 
     Args:
-        subject: the backend's name, ``cpu``; ``golden`` compares the golden model with itself.
-        selected: stems of spec/ops.toml; none means all that the backend has.
-        level: ``quick`` (under a minute) or ``full``.
+        subject: a backend's name (``golden`` compares the golden model with itself), or a target.
+        selected: stems of spec/ops.toml or names of their functions; none means all that the target has.
+        level: ``quick`` (under a minute), ``full`` or ``exhaustive``.
         on_op: called after each op, for progress.
+        claim: what the target says it computes; by default the defaults of the golden functions, for a backend every
+            policy. [CLAIM-CONTRACT]
+        pattern: only cases whose ``op/name`` matches it, as in a shell.
+        xfails: patterns of cases whose mismatches the tester expects. [CLAIM-XFAIL]
+        on_case: called before each case.
 
     Raises:
         BackendError: the backend is unknown or not installed.
-        ValueError: an unknown op or level.
+        ValueError: an unknown op or level, or a claim that says too little of an op.
 
     Example:
         >>> check("golden", ["residual"]).equal
         True
     """
-    implementation, reference = backend(subject), backend("golden")
-    known = stems(subject)
-    for stem in selected:
-        if stem not in known:
-            raise ValueError(f"unknown op {stem!r}; known: {', '.join(known)}")
+    target = BackendTarget(subject) if isinstance(subject, str) else subject
+    native = isinstance(target, BackendTarget)
+    stated = claim or (EVERY if native else Claim())
+    reference = BackendTarget("golden")
     results = []
-    for stem in selected or known:
-        result = check_op(
-            stem,
-            cases_of(stem, level),
-            lambda case: run_case(case, reference),
-            lambda case: run_case(case, implementation),
+    for stem, functions in _wanted(target, selected).items():
+
+        def answer(case: Case | ModelCase) -> Outcome:
+            if isinstance(case, ModelCase):
+                assert isinstance(target, BackendTarget)
+                return target.run(case)
+            return target.call(case.function, case.arguments, frozenset(stated.of(case.function)))
+
+        cases = (
+            case
+            for case in claimed_cases(stem, level, stated)
+            if fnmatchcase(f"{stem}/{case.name}", pattern) and _asked(case, functions, native)
         )
-        results.append(result)
+        results.append(check_op(stem, cases, reference.run, answer, judge_of(stated), xfails, on_case))
         if on_op is not None:
-            on_op(result)
-    return Report(subject, level, tuple(results))
+            on_op(results[-1])
+    report = Report(target.name, level, tuple(results), str(stated), facts=target.facts())
+    return replace(report, stale_xfails=_stale(report, xfails))
+
+
+def _asked(case: Case | ModelCase, functions: tuple[str, ...], native: bool) -> bool:
+    """Whether the target has the function; a stranger's is not asked what the golden refuses. [CLAIM-CASES]"""
+    if isinstance(case, ModelCase):
+        return native
+    return case.function in functions and (native or not case.name.startswith("error/"))
+
+
+def _wanted(target: Target, selected: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The functions to check, by op."""
+    offered = target.functions()
+    known = stems_of(target)
+    wanted: dict[str, tuple[str, ...]] = {}
+    for name in selected or known:
+        owner = next((op for op in ops() if name == op.stem or name in op.functions), None)
+        if owner is None or owner.stem not in known:
+            raise ValueError(f"unknown op {name!r}; known: {', '.join(known)}")
+        functions = owner.functions if name == owner.stem else (name,)
+        wanted[owner.stem] = (*wanted.get(owner.stem, ()), *(f for f in functions if f in offered))
+    return wanted
+
+
+def _stale(report: Report, xfails: Sequence[str]) -> tuple[str, ...]:
+    """Patterns that no mismatch of the run needed."""
+    failed = [f"{result.op}/{m.case}" for result in report.results for m in result.expected_failures]
+    return tuple(pattern for pattern in xfails if not any(fnmatchcase(name, pattern) for name in failed))

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a target claims to compute: an accumulator, a scale rule, an order of scales; bit for bit, or within a bound.
+
+[CLAIM-CONTRACT]
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..backends import backend
+from ..golden._mm_args import ALL_EPILOGUES
+from ..golden._rules import RULES
+from ..golden._units import MODES, UNIT_NAMES
+from ..golden.scaled_mm import ACCUMULATORS
+from .cases import Case, ModelCase, cases_of
+
+BOUND_ONLY = ("float32",)  # accumulators that have a bound and a statistic, but no one order and so no bits
+# The arguments that say what an implementation is, and their values. All names are distinct, so a value says which.
+POLICIES: dict[str, tuple[str, ...]] = {
+    "accumulate": tuple(dict.fromkeys(("exact", *ACCUMULATORS, *UNIT_NAMES, *MODES, *BOUND_ONLY))),
+    "epilogue": ALL_EPILOGUES,
+    "rule": tuple(RULES),
+}
+CHECKS = ("bits", "bound", "every")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``check`` is ``bits``, ``bound`` (:mod:`fp8ref.compare`) or ``every``: bits under every policy, as backends have.
+
+    ``policies`` has the claimed values by argument; what it lacks has the default of the golden function.
+
+    Example:
+        >>> Claim.parse("sm90_wgmma,b_a").policies
+        {'accumulate': 'sm90_wgmma', 'epilogue': 'b_a'}
+    """
+
+    check: str = "bits"
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def parse(text: str) -> Claim:
+        """Names separated by commas: ``bound``, ``every``, or values of policies, also as ``accumulate=exact``.
+
+        Raises:
+            ValueError: an unknown name, or two values of one policy.
+        """
+        check, policies = "bits", dict[str, str]()
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            if word in CHECKS:
+                check = word
+                continue
+            policy, _, value = word.rpartition("=")
+            owners = [name for name, values in POLICIES.items() if value in values and policy in ("", name)]
+            if not owners:
+                raise ValueError(
+                    f"unknown contract {word!r}; known: {', '.join((*CHECKS, *sum(POLICIES.values(), ())))}"
+                )
+            if policies.setdefault(owners[0], value) != value:
+                raise ValueError(f"contract: two values of {owners[0]}: {policies[owners[0]]}, {value}")
+        if check != "bound" and policies.get("accumulate") in BOUND_ONLY:
+            raise ValueError(f"contract: {policies['accumulate']} has no bits of its own; add bound")
+        return Claim(check, policies)
+
+    def of(self, function: str) -> dict[str, str]:
+        """The policies of a function with the claimed values; empty under ``every``.
+
+        Raises:
+            ValueError: the function has a policy without a default, which is not claimed.
+        """
+        if self.check == "every":
+            return {}
+        found: dict[str, str] = {}
+        for name, default in defaults(function).items():
+            if name in POLICIES:
+                value = self.policies.get(name, default)
+                if value is inspect.Parameter.empty:
+                    raise ValueError(
+                        f"{function}: which {name} does the target follow? name one as its contract, or every"
+                    )
+                found[name] = value
+        return found
+
+    def covers(self, case: Case) -> bool:
+        """Whether the claim says what the result of a case is."""
+        known = defaults(case.function)
+        return all(case.arguments.get(name, known[name]) == value for name, value in self.of(case.function).items())
+
+    def __str__(self) -> str:
+        return (
+            ",".join(filter(None, ("" if self.check == "bits" else self.check, *self.policies.values()))) or "defaults"
+        )
+
+
+EVERY = Claim("every")
+
+
+def defaults(function: str) -> dict[str, Any]:
+    """The arguments of a golden function in order, with their defaults (``inspect.Parameter.empty`` for none)."""
+    parameters = inspect.signature(getattr(backend("golden"), function)).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
+    """The cases of an op that a claim covers. [CLAIM-CASES]"""
+    for case in cases_of(stem, level):
+        if isinstance(case, ModelCase) or claim.covers(case):
+            yield case

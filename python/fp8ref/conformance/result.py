@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of the suite found: totals of each op, mismatches, reasons. Reports are made from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..compare.classify import Evidence, Reason
+from .outcome import Mismatch
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """Whether a result stays the same where it must: ``held``, ``broken`` or ``unsupported``."""
+
+    op: str
+    name: str  # batch, rows, split_k, threads, run, padding
+    state: str
+    detail: str = ""
+    claimed: str = "claimed"  # "reported" where a broken one is no failure
+
+
+@dataclass
+class OpResult:
+    """The totals of one op."""
+
+    op: str
+    cases: int = 0
+    elements: int = 0
+    differing: int = 0
+    seconds: float = 0.0
+    subject_seconds: float = 0.0
+    mismatches: list[Mismatch] = field(default_factory=list)
+    unsupported: Counter[str] = field(default_factory=Counter)  # by what the target said, cases
+    expected_failures: list[Mismatch] = field(default_factory=list)  # mismatches of the tester's xfails
+    reasons: tuple[Reason, ...] = ()
+    evidence: list[Evidence] = field(default_factory=list)  # calls of mismatching ops, for reasons and plots
+
+    @property
+    def equal(self) -> bool:
+        """No case of the op differs in any way that was not expected."""
+        return not self.mismatches
+
+    @property
+    def checked(self) -> int:
+        """Cases that the target answered."""
+        return self.cases - self.unsupported.total()
+
+    @property
+    def verdict(self) -> str:
+        """``equal``, ``differs`` or, if no case was answered, ``unsupported``."""
+        if not self.equal:
+            return "differs"
+        return "equal" if self.checked or not self.cases else "unsupported"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the suite."""
+
+    subject: str
+    level: str
+    results: tuple[OpResult, ...]
+    contract: str = "every"
+    invariances: tuple[Invariance, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    stale_xfails: tuple[str, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        """Every op is equal, and every claimed invariance holds."""
+        broken = any(item.state == "broken" and item.claimed == "claimed" for item in self.invariances)
+        return not broken and all(result.equal for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """``equal``, ``differs``, or ``unsupported`` if the target answered no case."""
+        if not self.equal:
+            return "differs"
+        return "equal" if any(result.verdict == "equal" for result in self.results) else "unsupported"

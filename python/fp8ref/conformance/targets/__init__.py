@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be checked: a backend, a Python function, a C library, a program at the end of a pipe. [TARGET-CALL]"""
+
+from __future__ import annotations
+
+from ._backend import BackendTarget
+from ._callable import CallableTarget, functions_of
+from ._target import Target, TargetError
+
+__all__ = ["BackendTarget", "CallableTarget", "Target", "TargetError", "functions_of"]
