@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,24 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from .aside import new_folder
 from .folder import CONFIG, SINGLE
-
-
-def _free(destination: Path) -> None:
-    """The destination does not exist, or is an empty folder (which rename replaces)."""
-    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
-        raise CheckpointError(f"{destination}: exists already; a checkpoint is not written over anything")
-
-
-def _flush(folder: Path) -> None:
-    """Everything reaches the disk before the folder gets its name."""
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def write_checkpoint(
@@ -56,16 +38,7 @@ def write_checkpoint(
     """
     from safetensors.numpy import save_file
 
-    destination = Path(path)
-    _free(destination)
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        # A name that mkdtemp chose is ours alone; the rename is atomic because it stays on one file system.
-        temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    except OSError as error:
-        raise CheckpointError(f"{destination}: cannot be written: {error}") from None
-    try:
-        temporary.chmod(0o755)
+    with new_folder(Path(path), "a checkpoint") as temporary:
         # np.require would turn shape () into (1,); asarray keeps it.
         dense = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
         save_file(dense, temporary / SINGLE, metadata={"format": "pt"})
@@ -73,9 +46,3 @@ def write_checkpoint(
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for companion in companions:
             shutil.copyfile(companion, temporary / companion.name)
-        _flush(temporary)
-        temporary.rename(destination)
-    except OSError as error:
-        raise CheckpointError(f"{destination}: cannot be written: {error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
