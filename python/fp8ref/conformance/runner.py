@@ -44,8 +44,12 @@ def check_op(
     judge: Judge,
     xfails: Sequence[str] = (),
     on_case: Callable[[Case | ModelCase], None] | None = None,
+    refused: str = "asked",
 ) -> OpResult:
-    """Run both on every case of an op. ``golden`` and ``subject`` turn a case into its outcome."""
+    """Run both on every case of an op. ``golden`` and ``subject`` turn a case into its outcome.
+
+    ``refused`` says whether cases that golden refuses are ``asked`` or ``skipped``. [CLAIM-CASES]
+    """
     result = OpResult(stem)
     kept = 0
     for case in cases:
@@ -53,6 +57,8 @@ def check_op(
             on_case(case)
         start = time.perf_counter()
         expected = golden(case)
+        if expected.error and refused == "skipped":
+            continue
         middle = time.perf_counter()
         got = subject(case)
         result.subject_seconds += time.perf_counter() - middle
@@ -121,14 +127,16 @@ def check(
     target = BackendTarget(subject) if isinstance(subject, str) else subject
     native = isinstance(target, BackendTarget)
     stated = claim or (EVERY if native else Claim())
+    refused = "asked" if native else "skipped"
     reference = BackendTarget("golden")
     results = []
     for stem, functions in _wanted(target, selected).items():
 
-        def answer(case: Case | ModelCase) -> Outcome:
+        def answer(case: Case | ModelCase, op: str = stem) -> Outcome:
             if isinstance(case, ModelCase):
                 assert isinstance(target, BackendTarget)
                 return target.run(case)
+            target.begin(f"{op}/{case.name}")
             return target.call(case.function, case.arguments, frozenset(stated.of(case.function)))
 
         cases = (
@@ -136,7 +144,7 @@ def check(
             for case in claimed_cases(stem, level, stated)
             if fnmatchcase(f"{stem}/{case.name}", pattern) and _asked(case, functions, native)
         )
-        results.append(check_op(stem, cases, reference.run, answer, judge_of(stated), xfails, on_case))
+        results.append(check_op(stem, cases, reference.run, answer, judge_of(stated), xfails, on_case, refused))
         if on_op is not None:
             on_op(results[-1])
     report = Report(target.name, level, tuple(results), str(stated), facts=target.facts())

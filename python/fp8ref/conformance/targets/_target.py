@@ -28,6 +28,9 @@ class Target(ABC):
     def functions(self) -> tuple[str, ...]:
         """The functions that it implements, as far as one can know without a call."""
 
+    def begin(self, case: str) -> None:  # noqa: B027  most targets need no name
+        """The next call is for this case, ``op/name``; other calls have no name."""
+
     @abstractmethod
     def call(self, function: str, arguments: Mapping[str, Any], implied: frozenset[str] = frozenset()) -> Outcome:
         """The outcome for arguments of the golden function; nothing that the target does raises an error here.
