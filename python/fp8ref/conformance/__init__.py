@@ -13,8 +13,9 @@ from .cases import LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
 from .result import Invariance, OpResult, Report
+from .results import ResultsTarget
 from .runner import check, stems
-from .targets import BackendTarget, CallableTarget, Target, TargetError
+from .targets import BackendTarget, CallableTarget, PipeTarget, Target, TargetError
 
 __all__ = [
     "EVERY",
@@ -28,7 +29,9 @@ __all__ = [
     "ModelCase",
     "OpResult",
     "Outcome",
+    "PipeTarget",
     "Report",
+    "ResultsTarget",
     "Target",
     "TargetError",
     "cases_of",
