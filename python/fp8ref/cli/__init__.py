@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import Fp8RefError
-from . import bench, check, demo, generate, inspect, quantize_rule
+from . import bench, check, demo, generate, inspect, quantize_rule, vectors
 from .common import err, out
 
 HELP = "A bit-exact reference for FP8 E4M3 inference: check backends, inspect checkpoints, generate text."
@@ -26,6 +26,7 @@ app = typer.Typer(
 for _command in (check.check, inspect.inspect, generate.generate, demo.demo, bench.bench):
     app.command()(_command)
 app.add_typer(quantize_rule.app, name="quantize-rule")
+app.add_typer(vectors.app, name="vectors")
 
 
 @app.command()

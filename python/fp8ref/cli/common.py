@@ -50,6 +50,13 @@ class Level(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
+class ExportLevel(StrEnum):
+    """fp8ref.conformance.vectors.LEVELS."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
 BackendOption = Annotated[
     Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")
 ]
