@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,6 +39,29 @@ def check(
             rich_help_panel=TARGETS,
         ),
     ] = "",
+    pipe: Annotated[
+        str,
+        typer.Option(
+            metavar="COMMAND",
+            help="A program that reads cases and writes results, such as 'ssh gpu ./runner'.",
+            rich_help_panel=TARGETS,
+        ),
+    ] = "",
+    pipe_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="What it has for each case.", rich_help_panel=TARGETS)
+    ] = 120.0,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Results of exported cases; what is checked is in their manifest.",
+            rich_help_panel=TARGETS,
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The manifest of the results, if not in DIR.", rich_help_panel=TARGETS),
+    ] = None,
     contract: Annotated[
         str,
         typer.Option(
@@ -67,15 +91,28 @@ def check(
 
       fp8ref check quantize --target mykernels:per_token --contract vllm.per_token
 
+      fp8ref check scaled_mm --pipe "ssh gpu ./runner"
+
+      fp8ref check --results results --manifest vectors/manifest.json
+
       fp8ref check e4m3 --level exhaustive     [dim]# all 2^32 float32 numbers[/]
     """
     from .. import conformance
     from ..conformance import report as reports
 
+    asked = (tuple(dict.fromkeys(ops or ())), level.value, contract, cases)
     try:
-        claim = conformance.Claim.parse(contract) if contract else None
-        with _target(target, arrays, backend, tuple(ops or ())) as subject:
-            report = _run(subject, tuple(dict.fromkeys(ops or ())), level.value, claim, cases)
+        with _target(
+            asked[0],
+            target=target,
+            arrays=arrays,
+            backend=backend,
+            pipe=pipe,
+            pipe_limit=pipe_limit,
+            results=results,
+            manifest=manifest,
+        ) as subject:
+            report = _run(subject, *_asked(subject, *asked))
     except (BackendError, conformance.TargetError, ValueError) as error:
         misuse(str(error))
     if json != "-":
@@ -87,14 +124,46 @@ def check(
     raise typer.Exit(0 if report.equal else 1)
 
 
-def _target(path: str, arrays: str, backend: Backend, selected: tuple[str, ...]) -> Target:
-    """What the options name."""
-    from ..conformance import BackendTarget, CallableTarget
+def _target(
+    selected: tuple[str, ...],
+    *,
+    target: str,
+    arrays: str,
+    backend: Backend,
+    pipe: str,
+    pipe_limit: float,
+    results: Path | None,
+    manifest: Path | None,
+) -> Target:
+    """What the options name; they name one."""
+    from ..conformance import BackendTarget, CallableTarget, PipeTarget, ResultsTarget
     from ..conformance.targets import functions_of
 
-    if path:
-        return CallableTarget.load(path, arrays, functions_of(selected))
+    named = {"--target": target, "--pipe": pipe, "--results": results}
+    if len(given := [name for name, value in named.items() if value]) > 1:
+        raise ValueError(f"{' and '.join(given)}: one thing is checked at a time")
+    if manifest and not results:
+        raise ValueError("--manifest goes with --results")
+    if pipe:
+        return PipeTarget(pipe, pipe_limit)
+    if results:
+        return ResultsTarget(results, manifest)
+    if target:
+        return CallableTarget.load(target, arrays, functions_of(selected))
     return BackendTarget(backend.value)
+
+
+def _asked(
+    target: Target, selected: tuple[str, ...], level: str, contract: str, pattern: str
+) -> tuple[tuple[str, ...], str, Claim | None, str]:
+    """Ops, level, claim and pattern: of the options, or of the manifest of results. [RESULTS-JUDGE]"""
+    from ..conformance import Claim, ResultsTarget
+
+    if not isinstance(target, ResultsTarget):
+        return selected, level, Claim.parse(contract) if contract else None, pattern
+    if selected or contract or pattern != "*" or level not in ("quick", target.level):
+        raise ValueError("--results: ops, level, contract and cases are those of the manifest")
+    return target.selected, target.level, target.claim, target.pattern
 
 
 def _run(target: Target, selected: tuple[str, ...], level: str, claim: Claim | None, pattern: str) -> Report:
