@@ -15,7 +15,7 @@ SOURCES = (".py", ".pyi", ".h", ".cpp", ".cu", ".cuh")
 
 def files(*suffixes: str) -> Iterator[Path]:
     """All hand-written files of the tree with these suffixes."""
-    for top in ("python", "cpp", "tests", "spec"):
+    for top in ("python", "cpp", "tests", "spec", "examples"):
         for path in sorted((ROOT / top).rglob("*")):
             if path.suffix in suffixes and "__pycache__" not in path.parts:
                 yield path
