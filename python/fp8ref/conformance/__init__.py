@@ -14,7 +14,7 @@ from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
 from .result import Invariance, OpResult, Report
 from .runner import check, stems
-from .targets import BackendTarget, CallableTarget, Target, TargetError
+from .targets import BackendTarget, CallableTarget, LibraryTarget, Target, TargetError
 
 __all__ = [
     "EVERY",
@@ -24,6 +24,7 @@ __all__ = [
     "Case",
     "Claim",
     "Invariance",
+    "LibraryTarget",
     "Mismatch",
     "ModelCase",
     "OpResult",

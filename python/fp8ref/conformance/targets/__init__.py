@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ._backend import BackendTarget
 from ._callable import CallableTarget, functions_of
+from ._library import LibraryTarget
 from ._target import Target, TargetError
 
-__all__ = ["BackendTarget", "CallableTarget", "Target", "TargetError", "functions_of"]
+__all__ = ["BackendTarget", "CallableTarget", "LibraryTarget", "Target", "TargetError", "functions_of"]
