@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from .. import __version__
+from .. import __version__, include_folder
 from ..errors import Fp8RefError
 from . import bench, check, demo, generate, inspect, quantize_rule
 from .common import err, out
@@ -30,7 +30,7 @@ app.add_typer(quantize_rule.app, name="quantize-rule")
 
 @app.command()
 def version() -> None:
-    """Print the version and where the backends are."""
+    """Print the version, where the backends are, and where the C header is."""
     from ..backends import BACKENDS, backend
 
     out.print(f"fp8ref {__version__}")
@@ -41,6 +41,7 @@ def version() -> None:
             out.print(f"  {name}: {error}", markup=False)
         else:
             out.print(f"  {name}: available")
+    out.print(f"  fp8ref/fp8ref.h: {include_folder()}", markup=False, soft_wrap=True)
 
 
 def main() -> None:

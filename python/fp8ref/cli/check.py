@@ -38,6 +38,17 @@ def check(
             rich_help_panel=TARGETS,
         ),
     ] = "",
+    library: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="A shared library with functions of fp8ref.h (fp8ref version says where that is).",
+            rich_help_panel=TARGETS,
+        ),
+    ] = "",
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that one call of a library may take.", rich_help_panel=TARGETS)
+    ] = 60.0,
     contract: Annotated[
         str,
         typer.Option(
@@ -65,6 +76,8 @@ def check(
 
       fp8ref check scaled_mm --target mykernels:scaled_mm --arrays torch:cuda --contract sm90_wgmma
 
+      fp8ref check scaled_mm --library ./libx.so
+
       fp8ref check quantize --target mykernels:per_token --contract vllm.per_token
 
       fp8ref check e4m3 --level exhaustive     [dim]# all 2^32 float32 numbers[/]
@@ -74,7 +87,7 @@ def check(
 
     try:
         claim = conformance.Claim.parse(contract) if contract else None
-        with _target(target, arrays, backend, tuple(ops or ())) as subject:
+        with _target(target, arrays, library, timeout, backend, tuple(ops or ())) as subject:
             report = _run(subject, tuple(dict.fromkeys(ops or ())), level.value, claim, cases)
     except (BackendError, conformance.TargetError, ValueError) as error:
         misuse(str(error))
@@ -87,11 +100,17 @@ def check(
     raise typer.Exit(0 if report.equal else 1)
 
 
-def _target(path: str, arrays: str, backend: Backend, selected: tuple[str, ...]) -> Target:
+def _target(
+    path: str, arrays: str, library: str, timeout: float, backend: Backend, selected: tuple[str, ...]
+) -> Target:
     """What the options name."""
-    from ..conformance import BackendTarget, CallableTarget
+    from ..conformance import BackendTarget, CallableTarget, LibraryTarget, TargetError
     from ..conformance.targets import functions_of
 
+    if path and library:
+        raise TargetError("--target and --library: one at a time")
+    if library:
+        return LibraryTarget.load(library, functions_of(selected), timeout)
     if path:
         return CallableTarget.load(path, arrays, functions_of(selected))
     return BackendTarget(backend.value)

@@ -61,11 +61,12 @@ class LibraryTarget(Target):
         self._about = self._start()
 
     @staticmethod
-    def load(path: str | os.PathLike[str], timeout: float = TIMEOUT) -> LibraryTarget:
-        """Open a shared library.
+    def load(path: str | os.PathLike[str], functions: tuple[str, ...] = (), timeout: float = TIMEOUT) -> LibraryTarget:
+        """Open a shared library. [ABI-OPTIONAL] [ABI-VERSION]
 
         Args:
             path: of the library.
+            functions: those to be checked, of which it must have one; none means any.
             timeout: seconds that one call may take.
 
         Raises:
@@ -75,14 +76,13 @@ class LibraryTarget(Target):
         if not file.is_file():
             raise TargetError(f"library {os.fspath(path)}: no such file")
         target = LibraryTarget(file, timeout)
-        if target._about["abi"] != ABI_VERSION:
-            target.close()
-            found = target._about["abi"]
-            raise TargetError(f"library {file}: its fp8ref.h is of ABI version {found}, this is version {ABI_VERSION}")
-        if not target.functions():
-            target.close()
-            raise TargetError(f"library {file} exports none of the functions of fp8ref.h, such as fp8ref_scaled_mm")
-        return target
+        abi, missing = target._about["abi"], functions or tuple(OUTPUTS)
+        if abi == ABI_VERSION and set(missing) & set(target.functions()):
+            return target
+        target.close()
+        if abi != ABI_VERSION:
+            raise TargetError(f"library {file}: its fp8ref.h is of ABI version {abi}, this is version {ABI_VERSION}")
+        raise TargetError(f"library {file} has none of these: {', '.join(f'fp8ref_{name}' for name in missing)}")
 
     # ---- the process -------------------------------------------------------------------------------------------------
 
