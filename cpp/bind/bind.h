@@ -31,6 +31,15 @@ inline const fp16* as_fp16(const std::uint16_t* p) { return reinterpret_cast<con
 inline const e4m3* as_e4m3(const std::uint8_t* p) { return reinterpret_cast<const e4m3*>(p); }
 inline e4m3* as_e4m3(std::uint8_t* p) { return reinterpret_cast<e4m3*>(p); }
 
+using fp8ref::accumulate_of;
+using fp8ref::epilogue_of;
+using fp8ref::mask_of;
+using fp8ref::operand_of;
+using fp8ref::out_dtype_of;
+using fp8ref::overflow_of;
+using fp8ref::rule_of;
+using fp8ref::scales_of;
+
 /// fp8ref::OpError and the others become the classes of fp8ref.errors.
 void register_errors();
 

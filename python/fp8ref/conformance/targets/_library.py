@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import signal
@@ -205,12 +206,14 @@ def _ended(process: subprocess.Popen[bytes]) -> str:
 # ---- arguments -------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def parameters(function: str) -> dict[str, inspect.Parameter]:
     """The arguments of the C function that are no outputs: those of golden but ``out`` and its type. [ABI-ARGUMENTS]"""
     found = inspect.signature(getattr(backend("golden"), function)).parameters
     return {name: parameter for name, parameter in found.items() if name not in ("out", "out_dtype")}
 
 
+@functools.cache
 def output_names(function: str) -> dict[str, str]:
     """The names of results, and what the C function calls them: an argument may have the name already."""
     return {name: f"{name}_out" if name in parameters(function) else name for name in OUTPUTS[function]}
@@ -270,8 +273,9 @@ def _initial(
     array = np.frombuffer(bytearray([fill]) * (int(np.prod(shape, dtype=np.int64)) * dtype.itemsize), dtype)
     array = array.reshape(shape)
     if function == "grouped_mm":
-        offsets = as_array(arguments["offsets"])
-        out = arguments.get("out")
+        offsets, out = as_array(arguments["offsets"]), arguments.get("out")
+        if out is not None and (out.shape != shape or out.dtype != dtype):
+            raise ValueError(f"out of shape {out.shape}, dtype {out.dtype.name}")
         for rows in (slice(0, int(offsets[0])), slice(int(offsets[-1]), None)):
             array[rows] = np.zeros((), dtype) if out is None else out[rows]
     return array

@@ -16,6 +16,7 @@ from typing import Any
 GUARD = 1 << 16  # bytes before and behind each tensor, of this value
 CANARY = 0xC3
 ALIGNMENT = 64
+INTACT = bytes([CANARY]) * (GUARD + ALIGNMENT)
 PREFIX = "fp8ref_"
 
 
@@ -35,11 +36,13 @@ class Guarded:
 
     def __init__(self, dtype: int, shape: tuple[int, ...], data: bytes) -> None:
         self.given, self.size = data, len(data)
-        self._memory = ctypes.create_string_buffer(2 * GUARD + self.size + ALIGNMENT)
+        self._memory = (ctypes.c_char * (2 * GUARD + self.size + ALIGNMENT))()
         base = ctypes.addressof(self._memory)
         self._start = GUARD + -(base + GUARD) % ALIGNMENT
-        ctypes.memset(base, CANARY, len(self._memory))
+        end = self._start + self.size
+        ctypes.memset(base, CANARY, self._start)
         ctypes.memmove(base + self._start, data, self.size)
+        ctypes.memset(base + end, CANARY, len(self._memory) - end)
         self._shape = (ctypes.c_int64 * len(shape))(*shape)
         self.descriptor = Tensor(base + self._start, self._shape, len(shape), dtype)
 
@@ -51,11 +54,9 @@ class Guarded:
         """What was written beside it."""
         view, end = memoryview(self._memory), self._start + self.size
         before, after = bytes(view[: self._start]), bytes(view[end:])
-        canary = bytes((CANARY,))
-        if before.strip(canary):
-            return f"{len(before) - before.count(canary)} bytes written before its start"
-        if after.strip(canary):
-            return f"{len(after) - after.count(canary)} bytes written past its end"
+        for part, place in ((before, "before its start"), (after, "past its end")):
+            if part != INTACT[: len(part)]:
+                return f"{len(part) - part.count(CANARY)} bytes written {place}"
         return ""
 
 
@@ -99,7 +100,7 @@ class Library:
             else:
                 passed.append(PLAIN[kind](*value))
         status = int(self.find(function)(*passed))
-        damage = [f"{name}: {tensor.damage()}" for _, name, tensor in tensors if tensor.damage()]
+        damage = [f"{name}: {text}" for _, name, tensor in tensors if (text := tensor.damage())]
         changed = [name for kind, name, tensor in tensors if kind == "input" and tensor.data() != tensor.given]
         return {
             "status": status,
