@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -258,3 +259,23 @@ def test_rows_of_no_expert_are_the_callers() -> None:
     out = np.ones((4, 2), ml_dtypes.bfloat16)
     rows = _initial("grouped_mm", (4, 2), dtype, {**given, "out": out}, 0xA5).view(np.uint16).tolist()
     assert rows == [[0x3F80] * 2, [0xA5A5] * 2, [0xA5A5] * 2, [0x3F80] * 2]
+
+
+@needs_compiler
+def test_the_kernel_of_the_examples_page(tmp_path: Path) -> None:
+    """The code of its README compiles, and is right around a kernel that is."""
+    page = (EXAMPLE.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    signature = " ".join(re.search(r"`(void my_gemm\([^`]*)`", page)[1].split())  # type: ignore[index]
+    kernel = EXAMPLE.read_text(encoding="utf-8").split("static void store(")[0]
+    body = (
+        "{ for (int i = 0; i < m; ++i) for (int j = 0; j < n; ++j)"
+        " out[i * n + j] = to_bfloat16(a_scale * (b_scale * dot(a + i * k, b + j * k, k))); (void)to_float16; }"
+    )
+    (tmp_path / "my_gemm.h").write_text(f"{kernel}\nstatic {signature} {body}\n", encoding="utf-8")
+    library = build(tmp_path, (EXAMPLE.read_text(encoding="utf-8"), code))
+    with LibraryTarget.load(library, timeout=20.0) as target:
+        (result,) = check(target, ["scaled_mm"], pattern="scaled_mm/[0-9]*").results
+        one = arguments(a_scale=np.float32(0.5), b_scale=np.float32(3))
+        assert bits_of(target.call("scaled_mm", one).arrays["out"]) == bits_of(fp8ref.scaled_mm(**one))
+    assert result.equal

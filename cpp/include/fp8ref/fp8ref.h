@@ -8,6 +8,7 @@
 #ifndef FP8REF_FP8REF_H
 #define FP8REF_FP8REF_H
 
+#include <stddef.h>  // NULL
 #include <stdint.h>
 
 // Raised when a function or a type below changes. New functions, types of elements and statuses do not raise it.
