@@ -73,7 +73,7 @@ class LibraryTarget(Target):
         Raises:
             TargetError: no such file, it cannot be loaded, it has none of the functions, or is of another ABI version.
         """
-        file = Path(path).resolve()
+        file = Path(path).absolute()
         if not file.is_file():
             raise TargetError(f"library {os.fspath(path)}: no such file")
         target = LibraryTarget(file, timeout)
