@@ -8,11 +8,10 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string_view.h>
 
-#include <string_view>
-
 #include "fp8ref/cpu.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/rules.h"
+#include "policies.h"
 
 namespace fp8ref::bind {
 
@@ -32,15 +31,14 @@ inline const fp16* as_fp16(const std::uint16_t* p) { return reinterpret_cast<con
 inline const e4m3* as_e4m3(const std::uint8_t* p) { return reinterpret_cast<const e4m3*>(p); }
 inline e4m3* as_e4m3(std::uint8_t* p) { return reinterpret_cast<e4m3*>(p); }
 
-/// Enum strings to enums (bind/policies.cpp); throw OpError naming what is known.
-Overflow overflow_of(std::string_view name);
-Accumulate accumulate_of(std::string_view name);
-Operand operand_of(std::string_view name);
-Epilogue epilogue_of(std::string_view name);
-Scales scales_of(std::string_view name);
-OutDtype out_dtype_of(std::string_view name);
-const Rule& rule_of(std::string_view name);
-Mask mask_of(std::string_view name);
+using fp8ref::accumulate_of;
+using fp8ref::epilogue_of;
+using fp8ref::mask_of;
+using fp8ref::operand_of;
+using fp8ref::out_dtype_of;
+using fp8ref::overflow_of;
+using fp8ref::rule_of;
+using fp8ref::scales_of;
 
 /// fp8ref::OpError and the others become the classes of fp8ref.errors.
 void register_errors();

@@ -1,11 +1,14 @@
-# What `cmake --install` puts in place: the headers, the library, and a package for find_package(fp8ref).
+# What `cmake --install` puts in place: the headers, the libraries, and a package for find_package(fp8ref).
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(FP8REF_PACKAGE "${CMAKE_INSTALL_LIBDIR}/cmake/fp8ref")
 set_target_properties(fp8ref_headers PROPERTIES EXPORT_NAME headers)
 set_target_properties(fp8ref_cpu PROPERTIES EXPORT_NAME cpu)
-install(TARGETS fp8ref_headers fp8ref_cpu EXPORT fp8ref ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+set_target_properties(fp8ref_c PROPERTIES EXPORT_NAME c)
+install(TARGETS fp8ref_headers fp8ref_cpu fp8ref_c EXPORT fp8ref ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+                                                                 LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+                                                                 RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 if(FP8REF_CUDA_ENABLED)
   set_target_properties(fp8ref_cuda PROPERTIES EXPORT_NAME cuda)
   install(TARGETS fp8ref_cuda EXPORT fp8ref ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")

@@ -36,6 +36,7 @@ from .golden.rope import rope, rope_frequencies, rope_table
 from .golden.sample import sample
 from .golden.scaled_mm import scaled_mm
 from .golden.silu_mul import silu_mul
+from .table import include_folder
 
 if TYPE_CHECKING:
     from . import compare
@@ -54,6 +55,7 @@ __all__ = [
     "encode",
     "errors",
     "grouped_mm",
+    "include_folder",
     "linear",
     "load",
     "mma",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""spec/ops.toml, read once: the one list of operations that backends, cases and tests loop over."""
+"""spec/ops.toml, read once: the one list of operations that backends, cases and tests loop over; and fp8ref.h."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def _path() -> Path:
     here = Path(__file__).resolve().parent
     installed = here / "spec" / "ops.toml"
     return installed if installed.exists() else here.parents[1] / "spec" / "ops.toml"
+
+
+def include_folder() -> Path:
+    """The folder that a C compiler finds ``fp8ref/fp8ref.h`` in, for those who write a library to be checked.
+
+    Example:
+        >>> (include_folder() / "fp8ref" / "fp8ref.h").is_file()
+        True
+    """
+    here = Path(__file__).resolve().parent
+    installed = here / "include"
+    return installed if installed.exists() else here.parents[1] / "cpp" / "include"
 
 
 @functools.cache

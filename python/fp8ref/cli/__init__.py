@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from .. import __version__
+from .. import __version__, include_folder
 from ..errors import Fp8RefError
 from . import bench, check, demo, generate, inspect, quantize_rule, vectors
 from .common import err, out
@@ -31,7 +31,7 @@ app.add_typer(vectors.app, name="vectors")
 
 @app.command()
 def version() -> None:
-    """Print the version and where the backends are."""
+    """Print the version, where the backends are, and where the C header is."""
     from ..backends import BACKENDS, backend
 
     out.print(f"fp8ref {__version__}")
@@ -42,6 +42,7 @@ def version() -> None:
             out.print(f"  {name}: {error}", markup=False)
         else:
             out.print(f"  {name}: available")
+    out.print(f"  fp8ref/fp8ref.h: {include_folder()}", markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -3,18 +3,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import BackendError
 from .common import Backend, Level, err, misuse, out, progress, write_json
+from .opening import (
+    TARGETS,
+    TIMEOUT,
+    ArraysOption,
+    BackendOption,
+    LibraryOption,
+    ManifestOption,
+    Opening,
+    PipeOption,
+    ResultsOption,
+    TargetOption,
+    TimeoutOption,
+    open_target,
+)
 
 if TYPE_CHECKING:
     from ..conformance import Claim, Report, Target
 
-TARGETS = "What is checked"
 REPORTS = "Reports"
 
 
@@ -22,46 +34,14 @@ def check(
     ops: Annotated[
         list[str] | None, typer.Argument(metavar="OP", help="Names of ops or of their functions; none means all.")
     ] = None,
-    backend: Annotated[Backend, typer.Option(help="A backend of fp8ref.", rich_help_panel=TARGETS)] = Backend.CPU,
-    target: Annotated[
-        str,
-        typer.Option(
-            metavar="PKG.MOD:FUNCTION",
-            help="A Python function with the signature of fp8ref's; or PKG.MOD, all functions of a module.",
-            rich_help_panel=TARGETS,
-        ),
-    ] = "",
-    arrays: Annotated[
-        str,
-        typer.Option(
-            metavar="LIBRARY",
-            help="What a Python target takes: numpy, torch, torch:cuda, cupy; default: its attribute fp8ref_arrays.",
-            rich_help_panel=TARGETS,
-        ),
-    ] = "",
-    pipe: Annotated[
-        str,
-        typer.Option(
-            metavar="COMMAND",
-            help="A program that reads cases and writes results, such as 'ssh gpu ./runner'.",
-            rich_help_panel=TARGETS,
-        ),
-    ] = "",
-    pipe_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.0, help="What it has for each case.", rich_help_panel=TARGETS)
-    ] = 120.0,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Results of exported cases; what is checked is in their manifest.",
-            rich_help_panel=TARGETS,
-        ),
-    ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The manifest of the results, if not in DIR.", rich_help_panel=TARGETS),
-    ] = None,
+    backend: BackendOption = Backend.CPU,
+    target: TargetOption = "",
+    arrays: ArraysOption = "",
+    library: LibraryOption = "",
+    pipe: PipeOption = "",
+    results: ResultsOption = None,
+    manifest: ManifestOption = None,
+    timeout: TimeoutOption = TIMEOUT,
     contract: Annotated[
         str,
         typer.Option(
@@ -89,6 +69,8 @@ def check(
 
       fp8ref check scaled_mm --target mykernels:scaled_mm --arrays torch:cuda --contract sm90_wgmma
 
+      fp8ref check scaled_mm --library ./libx.so
+
       fp8ref check quantize --target mykernels:per_token --contract vllm.per_token
 
       fp8ref check scaled_mm --pipe "ssh gpu ./runner"
@@ -100,18 +82,10 @@ def check(
     from .. import conformance
     from ..conformance import report as reports
 
+    opening = Opening(backend, target, arrays, library, pipe, results, manifest, timeout)
     asked = (tuple(dict.fromkeys(ops or ())), level.value, contract, cases)
     try:
-        with _target(
-            asked[0],
-            target=target,
-            arrays=arrays,
-            backend=backend,
-            pipe=pipe,
-            pipe_limit=pipe_limit,
-            results=results,
-            manifest=manifest,
-        ) as subject:
+        with open_target(opening, asked[0]) as subject:
             report = _run(subject, *_asked(subject, *asked))
     except (BackendError, conformance.TargetError, ValueError) as error:
         misuse(str(error))
@@ -122,35 +96,6 @@ def check(
     if report.verdict == "unsupported":
         err.print("fp8ref: warning: the target supports none of the cases: nothing was checked", markup=False)
     raise typer.Exit(0 if report.equal else 1)
-
-
-def _target(
-    selected: tuple[str, ...],
-    *,
-    target: str,
-    arrays: str,
-    backend: Backend,
-    pipe: str,
-    pipe_limit: float,
-    results: Path | None,
-    manifest: Path | None,
-) -> Target:
-    """What the options name; they name one."""
-    from ..conformance import BackendTarget, CallableTarget, PipeTarget, ResultsTarget
-    from ..conformance.targets import functions_of
-
-    named = {"--target": target, "--pipe": pipe, "--results": results}
-    if len(given := [name for name, value in named.items() if value]) > 1:
-        raise ValueError(f"{' and '.join(given)}: one thing is checked at a time")
-    if manifest and not results:
-        raise ValueError("--manifest goes with --results")
-    if pipe:
-        return PipeTarget(pipe, pipe_limit)
-    if results:
-        return ResultsTarget(results, manifest)
-    if target:
-        return CallableTarget.load(target, arrays, functions_of(selected))
-    return BackendTarget(backend.value)
 
 
 def _asked(

@@ -15,7 +15,7 @@ from .outcome import Mismatch, Outcome
 from .result import Invariance, OpResult, Report
 from .results import ResultsTarget
 from .runner import check, stems
-from .targets import BackendTarget, CallableTarget, PipeTarget, Target, TargetError
+from .targets import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, Target, TargetError
 
 __all__ = [
     "EVERY",
@@ -25,6 +25,7 @@ __all__ = [
     "Case",
     "Claim",
     "Invariance",
+    "LibraryTarget",
     "Mismatch",
     "ModelCase",
     "OpResult",

@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from ._backend import BackendTarget
 from ._callable import CallableTarget, functions_of
+from ._library import LibraryTarget
 from ._pipe import PipeTarget
 from ._target import Target, TargetError
 
-__all__ = ["BackendTarget", "CallableTarget", "PipeTarget", "Target", "TargetError", "functions_of"]
+__all__ = [
+    "BackendTarget",
+    "CallableTarget",
+    "LibraryTarget",
+    "PipeTarget",
+    "Target",
+    "TargetError",
+    "functions_of",
+]
