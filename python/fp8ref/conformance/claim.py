@@ -17,6 +17,7 @@ from ..golden._rules import RULES
 from ..golden._units import MODES, UNIT_NAMES
 from ..golden.scaled_mm import ACCUMULATORS
 from .cases import Case, ModelCase, cases_of
+from .derive import under
 
 BOUND_ONLY = ("float32",)  # accumulators that have a bound and a statistic, but no one order and so no bits
 # The arguments that say what an implementation is, and their values. All names are distinct, so a value says which.
@@ -106,7 +107,17 @@ def defaults(function: str) -> dict[str, Any]:
 
 
 def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
-    """The cases of an op that a claim covers. [CLAIM-CASES]"""
-    for case in cases_of(stem, level):
-        if isinstance(case, ModelCase) or claim.covers(case):
-            yield case
+    """The cases of an op that a claim covers, and the others under what it claims. [CLAIM-CASES]
+
+    Example:
+        >>> names = [case.name for case in claimed_cases("scaled_mm", "quick", Claim.parse("sm100_tcgen05"))]
+        >>> "float32_midpoint/sm100_tcgen05/bfloat16" in names
+        True
+    """
+    if claim.check == "every":
+        yield from cases_of(stem, level)
+        return
+    yield from (case for case in cases_of(stem, level) if isinstance(case, ModelCase))
+    yield from under(
+        lambda: (case for case in cases_of(stem, level) if isinstance(case, Case)), claim.covers, claim.of, defaults
+    )
