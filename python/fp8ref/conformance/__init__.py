@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from .cases import LEVELS, Case, ModelCase, cases_of
+from .cases import FLAGS, LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
 from .result import Invariance, OpResult, Report
@@ -19,6 +19,7 @@ from .targets import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, T
 
 __all__ = [
     "EVERY",
+    "FLAGS",
     "LEVELS",
     "BackendTarget",
     "CallableTarget",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,10 +101,15 @@ class Claim:
 EVERY = Claim("every")
 
 
+@functools.cache
+def _defaults(function: str) -> tuple[tuple[str, Any], ...]:
+    parameters = inspect.signature(getattr(backend("golden"), function)).parameters
+    return tuple((name, parameter.default) for name, parameter in parameters.items())
+
+
 def defaults(function: str) -> dict[str, Any]:
     """The arguments of a golden function in order, with their defaults (``inspect.Parameter.empty`` for none)."""
-    parameters = inspect.signature(getattr(backend("golden"), function)).parameters
-    return {name: parameter.default for name, parameter in parameters.items()}
+    return dict(_defaults(function))
 
 
 def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:

@@ -155,7 +155,7 @@ def _asked(case: Case | ModelCase, functions: tuple[str, ...], native: bool) -> 
     """Whether the target has the function; a stranger's is not asked what the golden refuses. [CLAIM-CASES]"""
     if isinstance(case, ModelCase):
         return native
-    return case.function in functions and (native or not case.name.startswith("error/"))
+    return case.function in functions and (native or "misuse" not in case.flags)
 
 
 def _wanted(target: Target, selected: Sequence[str]) -> dict[str, tuple[str, ...]]:

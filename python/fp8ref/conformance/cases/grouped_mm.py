@@ -71,7 +71,8 @@ def _scales() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _traps() -> Iterator[tuple[str, dict[str, Any]]]:
     """What leaks from one group into another, or from rows of no group, and experts that are dead."""
-    offsets, f32 = OFFSETS["rows_of_no_group"], {"out_dtype": "float32"}
+    offsets: Any = OFFSETS["rows_of_no_group"]
+    f32: dict[str, Any] = {"out_dtype": "float32"}
     s = Stream("grouped_mm/padding")
     call = _call(s, offsets, **f32)
     for row in (0, 1, 7, 8):  # of no group

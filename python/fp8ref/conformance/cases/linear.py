@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ._stream import BFLOAT16, FLOAT16, FLOAT32, Array, Stream
 SHAPES = ((1, 1, 1), (2, 3, 0), (0, 4, 8), (3, 0, 8), (5, 7, 31), (3, 9, 257), (9, 33, 64), (4, 5, 576))
 
 
-def _bf16(rows: list[list[float]]) -> Array:
+def _bf16(rows: Any) -> Array:
     """bf16 of values that it holds exactly."""
     values = np.array(rows, dtype=np.float32)
     narrow = values.astype(BFLOAT16)

@@ -136,4 +136,6 @@ def cases(level: str) -> Iterator[Case]:
     yield from _probes()
     yield Case("empty/k", "mma", {"a": np.zeros((2, 0), np.uint8), "b": np.zeros((3, 0), np.uint8)})
     yield Case("empty/m", "mma", {"a": np.zeros((0, 5), np.uint8), "b": np.zeros((3, 5), np.uint8)})
+    wide = {"a": np.zeros((2, 0), BFLOAT16), "b": np.zeros((3, 0), BFLOAT16), "accumulate": "sm80_mma"}
+    yield Case("empty/k_bf16", "mma", wide)
     yield from _errors()

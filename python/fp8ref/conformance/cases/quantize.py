@@ -30,9 +30,12 @@ WITNESSES: dict[str, tuple[float, ...]] = {
     "round_of_log2": (1.0, 0.75),  # rounded, not up: 448 and more saturate
     "fp16_multiplier": (0.005, 0.001),  # 448/amax is beyond fp16
     "dead": (0.0, -0.0),
+    "nan_first": (NAN, 1.0),
+    "nan_before_two": (NAN, 2.0),
     "nan_between": (1.0, NAN, -2.0),  # amax forgets what came before a NaN, ignores it, or is one
     "nan_last": (3.0, 1.0, NAN),
-    "both_infinities": (-INF, INF, -3.0),
+    "infinity": (INF, 1.0),  # a scale of 2**127 where it is a power of two
+    "both_infinities": (-INF, INF, -1.0),
 }
 
 
@@ -185,10 +188,10 @@ def _given(rule: str, level: str) -> Iterator[Case]:
             x = (_midpoint_row(300) * np.float32(divisor))[None, :].astype(dtype)
             arguments = {"x": x, "rule": rule, "scale": np.float32(divisor)}
             yield Case(f"{rule}/{label}/midpoints_{divisor:.3f}", "quantize", arguments)
-    for name, scale in (("reciprocal", 0x3B1DB6DB), ("double_rounding", 0x391F0000)):
+    for name, word in (("reciprocal", 0x3B1DB6DB), ("double_rounding", 0x391F0000)):
         for label, dtype in DTYPES.items():
             x = np.array([WITNESSES[name]], np.float32).astype(dtype)
-            arguments = {"x": x, "rule": rule, "scale": np.array(scale, np.uint32).view(FLOAT32)[()]}
+            arguments = {"x": x, "rule": rule, "scale": np.array(word, np.uint32).view(FLOAT32)[()]}
             yield Case(f"{rule}/{label}/witness/{name}", "quantize", arguments)
     yield Case(f"{rule}/special", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule, "scale": np.float32(0.5)})
     yield Case(f"{rule}/no_scale", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule})
