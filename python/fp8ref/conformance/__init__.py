@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from . import invariance
 from .cases import FLAGS, LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
@@ -38,5 +39,6 @@ __all__ = [
     "TargetError",
     "cases_of",
     "check",
+    "invariance",
     "stems",
 ]

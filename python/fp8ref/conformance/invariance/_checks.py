@@ -19,7 +19,7 @@ from ._subjects import Arguments, NotDefined, Subject
 Change = Callable[[Arrays], Arrays]
 SIZES = (1, 7, 16, 64, 65, 128)  # batches, about the sizes of tiles
 SPLITS, THREADS = (2, 3, 5, 8), (1, 2, 3, 5)
-COLUMNS = (1, 8, 56, 184)  # zeros appended to K: within a step, up to the end of one, of an interval, one more
+COLUMNS = (1, 24, 56, 184)  # zeros appended to K: within a step, to the end of one, of an interval, one more
 
 
 def _same(results: Arrays) -> Arrays:
@@ -101,7 +101,7 @@ def rows(subject: Subject) -> Iterator[Variation]:
         axes = [("rows", axis, np.argsort(s.words((size,)))), ("rows backwards", axis, np.arange(size)[::-1])]
     for other in subject.others:
         count = other.size(subject.arguments)
-        axes.append(("columns or heads", other, np.roll(np.arange(count)[::-1], 1)))
+        axes.append(("columns or heads", other, np.roll(np.arange(count), 1)))
     for label, along, order in axes:
         total = along.size(subject.arguments)
         expected = partial(along.of, index=order, size=total)
@@ -128,12 +128,13 @@ def threads(subject: Subject) -> Iterator[Variation]:
 
 
 def _other_values(subject: Subject) -> Arguments:
-    """The same shapes with other numbers: rows backwards and their signs turned."""
+    """The same shapes with other numbers: rows backwards and their signs turned, and 8 times as large."""
     arguments = subject.rows.take(subject.arguments, np.arange(subject.rows.size(subject.arguments))[::-1])
     name = next(iter(subject.rows.arguments))
-    words = arguments[name].view(f"u{arguments[name].dtype.itemsize}")
-    top = words.dtype.type(1 << (8 * words.dtype.itemsize - 1))
-    return {**arguments, name: (words ^ top).view(arguments[name].dtype)}
+    values = -arguments[name]
+    if values.dtype.itemsize > 1:
+        values = np.ldexp(values.astype(np.float32), 3).astype(values.dtype)
+    return {**arguments, name: values}
 
 
 def run(subject: Subject) -> Iterator[Variation]:
@@ -186,10 +187,12 @@ def _rows_of_no_group(subject: Subject) -> Iterator[Variation]:
     for name, bits in (("a", 0x7F), ("a_scale", 0x7F800000)):
         one = np.array(bits, f"u{arguments[name].dtype.itemsize}").view(arguments[name].dtype)
         ends = [np.full((count, *arguments[name].shape[1:]), one) for count in (before, after)]
-        padded[name] = np.concatenate([ends[0], arguments[name], ends[1]])
+        middle = np.full_like(arguments[name], one)
+        middle[offsets[0] : offsets[-1]] = arguments[name][offsets[0] : offsets[-1]]
+        padded[name] = np.concatenate([ends[0], middle, ends[1]])
     inner = np.arange(before, before + size)
     yield Variation(
-        "rows of NaN before and behind the groups",
+        "NaN in more rows before and behind the groups",
         {**arguments, **padded},
         part=lambda r: {"out": r["out"][inner]},
     )

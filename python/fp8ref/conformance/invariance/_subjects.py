@@ -16,7 +16,7 @@ from ..claim import BOUND_ONLY
 from ..derive import DERIVED, derived
 from ..outcome import Arrays
 
-M, N, K = 130, 24, 328  # beyond the tiles of kernels; K is two intervals of promotion and a tail
+M, N, K = 130, 16, 200  # beyond the tiles of kernels; K is an interval of promotion and a tail of two steps and 8
 OFFSETS = (3, 20, 20, 84, 85, 127)  # of 5 experts, one of them without rows
 Arguments = dict[str, Any]
 
