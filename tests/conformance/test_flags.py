@@ -140,6 +140,10 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def _marked(text: str) -> str:
+    return f"{MARKS[0]}\n{text}\n{MARKS[1]}"
+
+
 def section(text: str) -> str:
     """What stands between the marks."""
     return text.split(f"{MARKS[0]}\n")[1].split(f"\n{MARKS[1]}")[0]
@@ -151,4 +155,4 @@ def test_the_page_has_the_table() -> None:
 
 if __name__ == "__main__":
     whole = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(whole.replace(section(whole), table()), encoding="utf-8")
+    PAGE.write_text(whole.replace(_marked(section(whole)), _marked(table())), encoding="utf-8")
