@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which traps a case holds: flags out of a closed list, by patterns of names. spec/conformance.md has the table."""
+"""Which traps a case holds: flags out of a closed list, by patterns of names. [CASE-FLAGS]"""
 
 from __future__ import annotations
 
