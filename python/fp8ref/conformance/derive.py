@@ -23,6 +23,7 @@ from .cases import Case
 
 DERIVED = ("accumulate", "epilogue")  # what a case can be asked under; each rule has cases for every trap of its own
 Arguments = Mapping[str, Any]
+Covers = Callable[[Case], bool]
 
 
 def derived(case: Case, policies: Mapping[str, str]) -> dict[str, Any] | None:
@@ -107,7 +108,7 @@ def renamed(name: str, was: Arguments, policies: Mapping[str, str]) -> str:
 
 def under(
     cases: Callable[[], Iterable[Case]],
-    covers: Callable[[Case], bool],
+    covers: Covers,
     policies_of: Callable[[str], Mapping[str, str]],
     defaults_of: Callable[[str], Arguments],
 ) -> Iterator[Case]:

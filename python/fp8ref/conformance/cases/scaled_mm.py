@@ -206,8 +206,8 @@ def cases(level: str) -> Iterator[Case]:
     for group in (_shapes(), _tails(), _biases(), _boundaries(), _spread(), _specials(), _dead()):
         yield from _everywhere(group)
     yield from _tensor_cores()
-    yield from _probes(level)
     yield from block_cases()
     yield from e5m2_cases()
+    yield from _probes(level)
     yield from _everywhere(_large(level))
     yield from _errors()
