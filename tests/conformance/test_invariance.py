@@ -103,6 +103,13 @@ def test_threads_of_a_target_that_has_none() -> None:
     assert next(item for item in found if item.name == "threads").detail == "the module has no set_threads"
 
 
+@pytest.mark.parametrize("wrong", [lambda *_, **__: np.float32(1), lambda *_, **__: ()])
+def test_results_of_no_shape_at_all(wrong: Any) -> None:
+    """They fail in the cases; here they must not stop the run."""
+    found = states(CallableTarget({"scaled_mm": wrong, "quantize": wrong}), ("scaled_mm", "quantize"), "vllm.per_token")
+    assert set(found.values()) <= {"held", "broken", "unsupported"}
+
+
 # ---- in a report -----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from ..claim import Claim
 from ..outcome import Arrays, Mismatch, Outcome, compare
 from ..result import Invariance
 from ..targets import Target
-from ._checks import CHECKS, Variation
+from ._checks import CHECKS, Change, Variation
 from ._subjects import SUBJECTS, NotDefined, Subject
 
 NAMES = tuple(CHECKS)
@@ -63,16 +63,18 @@ def invariances(
             if function in SUBJECTS:
                 policies = claim.of(function)
                 for name in names if names is not None else NAMES:
-                    state, detail = _state(target, name, SUBJECTS[function](policies), frozenset(policies))
+                    state, detail = _state(
+                        target, f"{stem}/invariance/{name}", SUBJECTS[function](policies), frozenset(policies)
+                    )
                     yield Invariance(stem, name, state, detail, claimed)
 
 
-def _state(target: Target, name: str, subjects: Iterable[Subject], implied: frozenset[str]) -> tuple[str, str]:
+def _state(target: Target, call: str, subjects: Iterable[Subject], implied: frozenset[str]) -> tuple[str, str]:
     """``broken`` if it is so for one subject, ``held`` if anything was compared, else ``unsupported``."""
-    compared, why = 0, ""
+    compared, why, name = 0, "", call.rpartition("/")[2]
     for subject in subjects:
         try:
-            for found in _compared(target, CHECKS[name](subject), subject, implied):
+            for found in _compared(target, call, CHECKS[name](subject), subject, implied):
                 if isinstance(found, str):
                     why = why or found
                 elif found is not None:
@@ -88,12 +90,13 @@ def _state(target: Target, name: str, subjects: Iterable[Subject], implied: froz
 
 
 def _compared(
-    target: Target, variations: Iterator[Variation], subject: Subject, implied: frozenset[str]
+    target: Target, call: str, variations: Iterator[Variation], subject: Subject, implied: frozenset[str]
 ) -> Iterator[Mismatch | str | None]:
     """For each variation a mismatch, why it could not be computed, or None if it is as it must be."""
     first: Arrays | None = None
     for variation in variations:
         if first is None:
+            target.begin(call)
             whole = target.call(subject.function, subject.finished(subject.arguments), implied)
             if whole.unsupported or whole.error:
                 yield whole.unsupported or f"{whole.error}: {whole.message}"
@@ -103,12 +106,22 @@ def _compared(
         if refused:
             yield refused
             return
+        target.begin(call)
         got = target.call(subject.function, subject.finished(variation.arguments), implied)
         if got.unsupported:
             yield got.unsupported
         elif variation.expected is not None:
-            expected = Outcome(variation.expected(first))
-            yield compare(variation.label, expected, got if got.error else Outcome(variation.part(got.arrays)))
+            yield _difference(variation, variation.expected, first, got)
+
+
+def _difference(variation: Variation, expected: Change, first: Arrays, got: Outcome) -> Mismatch | None:
+    """Results of a shape in which nothing can be looked for are a difference as well."""
+    try:
+        wanted = Outcome(expected(first))
+        return compare(variation.label, wanted, got if got.error else Outcome(variation.part(got.arrays)))
+    except (LookupError, TypeError, ValueError) as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in got.arrays.items())
+        return Mismatch(variation.label, "outputs", (), f"{type(error).__name__}: {error}", shapes or "nothing", 1)
 
 
 def _detail(subject: Subject, found: Mismatch) -> str:
