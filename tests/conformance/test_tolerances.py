@@ -20,7 +20,7 @@ def test_what_is_right_passes_everywhere() -> None:
 
 
 def test_bits_and_the_contract_catch_every_defect() -> None:
-    rows = [line.split(" | ") for line in tolerances.table().splitlines()[2:]]
+    rows = [line.split(" | ") for line in tolerances.table().splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(tolerances.DEFECTS)
     assert all(row[-2] == "caught" and row[-1].startswith("caught") for row in rows)
     assert all(any("missed" in row[column] for row in rows) for column in range(1, len(tolerances.TOLERANCES) + 1))
