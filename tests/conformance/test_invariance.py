@@ -137,6 +137,12 @@ def test_under_a_bound_it_is_reported() -> None:
     assert not check(_swapped(), ["scaled_mm"], **run, invariance=["batch"]).equal
 
 
+def test_an_accumulator_without_bits_is_named_to_nobody() -> None:
+    target = CallableTarget({"scaled_mm": fp8ref.scaled_mm})
+    found = states(target, ("scaled_mm",), "bound,float32", ["batch", "split_k"])
+    assert found == {("scaled_mm", "batch"): "held", ("scaled_mm", "split_k"): "unsupported"}
+
+
 def test_backends_are_asked_on_request() -> None:
     assert check("golden", ["residual"]).invariances == ()
     report = check("golden", ["residual"], invariance=parse("all"))

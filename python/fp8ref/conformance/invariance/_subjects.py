@@ -67,15 +67,15 @@ class Subject:
         Raises:
             NotDefined: golden has no such combination.
         """
-        given = {**arguments, **self.policies}
         if not set(self.policies) & set(DERIVED):
-            return given
-        # What has a bound and no bits takes the operands that exact does.
-        known = {key: "exact" if value in BOUND_ONLY else value for key, value in self.policies.items()}
-        found = derived(Case(self.label, self.function, given), known)
+            return {**arguments, **self.policies}
+        # What has a bound and no bits is named to nobody, and takes the operands that exact does.
+        named = {key: value for key, value in self.policies.items() if value not in BOUND_ONLY}
+        known = {key: named.get(key, "exact") for key in self.policies}
+        found = derived(Case(self.label, self.function, {**arguments, **known}), known)
         if found is None:
             raise NotDefined(f"golden has no {', '.join(self.policies.values())} with these operands")
-        return {**found, **self.policies}
+        return {key: value for key, value in found.items() if key in named or key not in known}
 
 
 def _values(values: Any) -> Array:
