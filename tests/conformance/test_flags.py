@@ -124,6 +124,9 @@ def test_misuse_is_what_golden_refuses(stem: str) -> None:
     """So that no stranger is asked what has no answer. [CLAIM-CASES]"""
     golden = BackendTarget("golden")
     for case in quick(stem):
+        if sum(np.size(value) for value in case.arguments.values()) > 200_000:
+            assert "misuse" not in case.flags  # nothing that is refused needs to be large
+            continue
         assert bool(golden.run(case).error) == ("misuse" in case.flags), case.name
 
 
