@@ -23,12 +23,12 @@ STEMS = [op.stem for op in ops()]
 
 # sha256 of all inputs of the quick level. A change here is a change of the suite, and must be meant.
 DIGESTS = {
-    "e4m3": "169e0e785067e0d3ec9249c63ba1b7cec67d18b8ded929c39cf20d9b6b9d338d",
-    "quantize": "bfcbbfefbec6a2f7af67c88abb4aefa4bd67d1c85945cf63fe1f5dc01ee81a77",
-    "mma": "c960576406132bfbc23ad81164c2b1c67cb6fb3c3a7c4bcfdb4b93a385b7d511",
-    "scaled_mm": "b51d1a6ae5ac1b28fd4c3ee76f5f59432a5d8e73d1c3a554f84fad55e1e4f996",
-    "grouped_mm": "06d31ca3e9eea32d2d132885512748ae07a8712fa4c95255c0a2efe8ea6e0f87",
-    "linear": "ab435005e024a0be0ccb192c1821ea2eee667e08374d87528f786fc0279c21a2",
+    "e4m3": "75b6671be2d99ccb57e9367519edd70484ffe5df2064dd575aaf4f7c3a10ef5c",
+    "quantize": "e17e46d2ba9a20652bb0b468da17336aa49862489d19adeaaeb2d7eb028a42f9",
+    "mma": "23c418a2e889d67c94bb55b14f7bc112dd8ee8d9352d41439a2eeacdef0d6341",
+    "scaled_mm": "5d696ec5f786c480e307ff02652849d25c36367ba7f9075d77516e705f404c29",
+    "grouped_mm": "f753c5260e0a0b83f0c8e954a086f514f63bf2e2eda4b850cd341c2498a78a62",
+    "linear": "8fde8710cab7192c9ee2115cc12247ea10430f70ca3841f08aa8aa35d3e4b4b2",
     "rmsnorm": "71d9024c4e43c9639774164615d918404bd6d6d54cb95e3983661de343d643a3",
     "rope": "b4acdd9b2eca83a0305f1de2a81caea14139429859c05d836a844bc086617862",
     "attention": "a76dfefc9a34ef90b945b5c8e7070c571a2b0dbd3a5ddf7ed806f317dcda2c63",

@@ -366,12 +366,9 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 
 
 def test_flags_of_a_case_are_in_its_row() -> None:
-    class Flagged(Case):
-        flags = ("subnormal",)
-
     x = np.ones((1, 2), ml_dtypes.bfloat16)
     op = next(op for op in ops() if op.stem == "residual")
-    row = vectors._row(op, Flagged("a", "residual", {"x": x, "y": x}), vectors._File(), vectors._File())
+    row = vectors._row(op, Case("a", "residual", {"x": x, "y": x}, ("subnormal",)), vectors._File(), vectors._File())
     assert row is not None
     assert row["flags"] == ["subnormal"]
     assert row["inputs"]["y"]["tensor"] == "a/x"  # stored once

@@ -50,6 +50,14 @@ def check(
             rich_help_panel=TARGETS,
         ),
     ] = "",
+    invariance: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Claim that these change no bit: batch, rows, split_k, threads, run, padding, all; none: do not look.",
+            rich_help_panel=TARGETS,
+        ),
+    ] = "",
     level: Annotated[
         Level, typer.Option(help="quick takes seconds, full about a minute, exhaustive half an hour.")
     ] = Level.QUICK,
@@ -85,8 +93,9 @@ def check(
     opening = Opening(backend, target, arrays, library, pipe, results, manifest, timeout)
     asked = (tuple(dict.fromkeys(ops or ())), level.value, contract, cases)
     try:
+        names = conformance.invariance.parse(invariance)
         with open_target(opening, asked[0]) as subject:
-            report = _run(subject, *_asked(subject, *asked))
+            report = _run(subject, *_asked(subject, *asked), names)
     except (BackendError, conformance.TargetError, ValueError) as error:
         misuse(str(error))
     if json != "-":
@@ -111,7 +120,14 @@ def _asked(
     return target.selected, target.level, target.claim, target.pattern
 
 
-def _run(target: Target, selected: tuple[str, ...], level: str, claim: Claim | None, pattern: str) -> Report:
+def _run(
+    target: Target,
+    selected: tuple[str, ...],
+    level: str,
+    claim: Claim | None,
+    pattern: str,
+    names: tuple[str, ...] | None,
+) -> Report:
     """With a bar that counts ops and names the case at work."""
     from ..conformance import OpResult, check
     from ..conformance.runner import stems_of
@@ -126,4 +142,4 @@ def _run(target: Target, selected: tuple[str, ...], level: str, claim: Claim | N
             step(done, total)
 
         step(0, total)
-        return check(target, selected, level, count, claim=claim, pattern=pattern)
+        return check(target, selected, level, count, claim=claim, pattern=pattern, invariance=names)

@@ -9,7 +9,8 @@ Example:
 
 from __future__ import annotations
 
-from .cases import LEVELS, Case, ModelCase, cases_of
+from . import invariance
+from .cases import FLAGS, LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
 from .result import Invariance, OpResult, Report
@@ -19,6 +20,7 @@ from .targets import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, T
 
 __all__ = [
     "EVERY",
+    "FLAGS",
     "LEVELS",
     "BackendTarget",
     "CallableTarget",
@@ -37,5 +39,6 @@ __all__ = [
     "TargetError",
     "cases_of",
     "check",
+    "invariance",
     "stems",
 ]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ..golden._rules import RULES
 from ..golden._units import MODES, UNIT_NAMES
 from ..golden.scaled_mm import ACCUMULATORS
 from .cases import Case, ModelCase, cases_of
+from .derive import under
 
 BOUND_ONLY = ("float32",)  # accumulators that have a bound and a statistic, but no one order and so no bits
 # The arguments that say what an implementation is, and their values. All names are distinct, so a value says which.
@@ -99,14 +101,29 @@ class Claim:
 EVERY = Claim("every")
 
 
+@functools.cache
+def _defaults(function: str) -> tuple[tuple[str, Any], ...]:
+    parameters = inspect.signature(getattr(backend("golden"), function)).parameters
+    return tuple((name, parameter.default) for name, parameter in parameters.items())
+
+
 def defaults(function: str) -> dict[str, Any]:
     """The arguments of a golden function in order, with their defaults (``inspect.Parameter.empty`` for none)."""
-    parameters = inspect.signature(getattr(backend("golden"), function)).parameters
-    return {name: parameter.default for name, parameter in parameters.items()}
+    return dict(_defaults(function))
 
 
 def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
-    """The cases of an op that a claim covers. [CLAIM-CASES]"""
-    for case in cases_of(stem, level):
-        if isinstance(case, ModelCase) or claim.covers(case):
-            yield case
+    """The cases of an op that a claim covers, and the others under what it claims. [CLAIM-CASES]
+
+    Example:
+        >>> names = [case.name for case in claimed_cases("scaled_mm", "quick", Claim.parse("sm100_tcgen05"))]
+        >>> "float32_midpoint/sm100_tcgen05/bfloat16" in names
+        True
+    """
+    if claim.check == "every":
+        yield from cases_of(stem, level)
+        return
+    yield from (case for case in cases_of(stem, level) if isinstance(case, ModelCase))
+    yield from under(
+        lambda: (case for case in cases_of(stem, level) if isinstance(case, Case)), claim.covers, claim.of, defaults
+    )

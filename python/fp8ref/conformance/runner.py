@@ -15,6 +15,7 @@ from ..compare.classify import Evidence, classify
 from ..table import ops
 from .cases import Case, ModelCase
 from .claim import EVERY, Claim, claimed_cases
+from .invariance import invariances
 from .judge import Judge, judge_of
 from .outcome import Mismatch, Outcome
 from .result import OpResult, Report
@@ -102,6 +103,7 @@ def check(
     pattern: str = "*",
     xfails: Sequence[str] = (),
     on_case: Callable[[Case | ModelCase], None] | None = None,
+    invariance: Sequence[str] | None = None,
 ) -> Report:
     """Golden against a target, bit for bit or as its contract says.
 
@@ -115,6 +117,8 @@ def check(
         pattern: only cases whose ``op/name`` matches it, as in a shell.
         xfails: patterns of cases whose mismatches the tester expects. [CLAIM-XFAIL]
         on_case: called before each case.
+        invariance: names of invariances to check, each of them claimed; by default all for a target that is no
+            backend, claimed unless the claim is a bound. [INVARIANCE-STATES]
 
     Raises:
         BackendError: the backend is unknown or not installed.
@@ -130,7 +134,8 @@ def check(
     refused = "asked" if native else "skipped"
     reference = BackendTarget("golden")
     results = []
-    for stem, functions in _wanted(target, selected).items():
+    wanted = _wanted(target, selected)
+    for stem, functions in wanted.items():
 
         def answer(case: Case | ModelCase, op: str = stem) -> Outcome:
             if isinstance(case, ModelCase):
@@ -147,7 +152,9 @@ def check(
         results.append(check_op(stem, cases, reference.run, answer, judge_of(stated), xfails, on_case, refused))
         if on_op is not None:
             on_op(results[-1])
-    report = Report(target.name, level, tuple(results), str(stated), facts=target.facts())
+    names = () if native and invariance is None else invariance
+    kept = tuple(invariances(target, wanted, stated, names))
+    report = Report(target.name, level, tuple(results), str(stated), kept, facts=target.facts())
     return replace(report, stale_xfails=_stale(report, xfails))
 
 
@@ -155,7 +162,7 @@ def _asked(case: Case | ModelCase, functions: tuple[str, ...], native: bool) -> 
     """Whether the target has the function; a stranger's is not asked what the golden refuses. [CLAIM-CASES]"""
     if isinstance(case, ModelCase):
         return native
-    return case.function in functions and (native or not case.name.startswith("error/"))
+    return case.function in functions and (native or "misuse" not in case.flags)
 
 
 def _wanted(target: Target, selected: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -181,8 +181,7 @@ def _row(op: Op, case: Case, inputs: _File, expected: _File) -> dict[str, Any] |
         "outputs": {name: expected.own(f"{case.name}/{name}", array) for name, array in outcome.arrays.items()},
         "digest": given.digest(),
     }
-    flags = tuple(getattr(case, "flags", ()))
-    return {**row, "flags": list(flags)} if flags else row
+    return {**row, "flags": list(case.flags)} if case.flags else row
 
 
 def _portable(given: Plain) -> dict[str, str | int | float]:

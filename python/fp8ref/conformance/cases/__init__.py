@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
 
 from ._case import LEVELS, Case, ModelCase
+from ._flags import FLAGS, flags_of
 
-__all__ = ["LEVELS", "Case", "ModelCase", "cases_of"]
+__all__ = ["FLAGS", "LEVELS", "Case", "ModelCase", "cases_of"]
 
 
 def cases_of(stem: str, level: str) -> Iterator[Case | ModelCase]:
-    """The cases of one op at a level of ``LEVELS``, in a fixed order; made one at a time.
+    """The cases of one op at a level of ``LEVELS``, in a fixed order, with their flags; made one at a time.
 
     Example:
         >>> next(cases_of("residual", "quick")).function
@@ -26,6 +29,8 @@ def cases_of(stem: str, level: str) -> Iterator[Case | ModelCase]:
     if level not in LEVELS:
         raise ValueError(f"unknown level {level!r}; known: {', '.join(LEVELS)}")
     module = importlib.import_module(f"{__name__}.{stem}")
-    yield from module.cases("full" if level == "exhaustive" else level)
+    groups = [module.cases("full" if level == "exhaustive" else level)]
     if level == "exhaustive" and hasattr(module, "exhaustive"):
-        yield from module.exhaustive()
+        groups.append(module.exhaustive())
+    for case in chain.from_iterable(groups):
+        yield replace(case, flags=flags_of(stem, case.name)) if isinstance(case, Case) else case

@@ -16,11 +16,12 @@ LEVELS = ("quick", "full", "exhaustive")
 
 @dataclass(frozen=True)
 class Case:
-    """One call: ``backend.<function>(**arguments)``."""
+    """One call: ``backend.<function>(**arguments)``. ``flags`` say which traps it holds, see ``FLAGS``."""
 
     name: str
     function: str
     arguments: Mapping[str, Any] = field(repr=False)
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

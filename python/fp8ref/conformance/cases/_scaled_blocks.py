@@ -157,6 +157,8 @@ def _e4m3() -> Named:
         more = {"out_dtype": "float8_e4m3fn", "overflow": policy}
         for scale in (0.0, 2.0**-149, 2.0**-10, 0.3, below, 1.0, above, 2.0**10, 3e38, np.inf, np.nan):
             yield f"e4m3/{policy}/{scale!r}", _mm(a, b, out_scale=np.float32(scale), **more)
+        # out_scale was ignored for a release (pytorch#190449): here that changes every code.
+        yield f"e4m3/{policy}/pytorch_190449", _mm(a, b, out_scale=np.float32(0.7), **more)
         tie = {"a_scale": np.float32(above), "b_scale": np.float32(below)}
         yield f"e4m3/{policy}/tie", _mm(a, b, **tie, out_scale=np.float32(below), **more)
         s = Stream(f"scaled_mm/e4m3/{policy}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs from a counter: word ``i`` of a stream is a hash of its name and ``i``, nothing else.
+"""Inputs from a counter: word ``i`` of a stream is a hash of its name and ``i``, nothing else. [CASE-INPUTS]
 
 So inputs are the same on every machine, device and numpy version, and a case does not change when another is added.
 Only integer arithmetic modulo 2**64 and exact conversions are used; numpy's generators promise less.

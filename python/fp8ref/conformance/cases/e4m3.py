@@ -48,6 +48,13 @@ def _inputs(level: str) -> Iterator[tuple[str, Array]]:
     yield "midpoints_fp64", _both_signs(_past_float32(_midpoints()))
     yield "overflow_fp64", _both_signs(np.array([448, 463.99, 464, 464 + 2.0**-30, 464.01, 480, 1e300, np.inf, np.nan]))
     yield "tiny_fp64", _both_signs(np.array([0.0, 5e-324, 2.0**-149, 2.0**-11, 2.0**-10, 2.0**-10 + 2.0**-60, 2.0**-9]))
+    # Above 1.8125, so 1.875; onnxruntime#16938 gave 1.75.
+    yield "onnxruntime_16938", _both_signs(np.array([1.8131605], np.float32))
+    # Every binade above the largest number, where a NaN, a clamp and a wrapped exponent part (universal#1302).
+    yield (
+        "beyond_largest",
+        _both_signs(np.ldexp(np.array([1, 1.75, 1.8125, 1.875], np.float32), np.arange(8, 128)[:, None])),
+    )
     yield "random_fp32", Stream("e4m3/random_fp32").bits((1 << 15,), FLOAT32)
     yield "random_fp64", Stream("e4m3/random_fp64").spread((1 << 12,), -12, 10, FLOAT32).astype(np.float64)
     yield "shape_3d", Stream("e4m3/shape_3d").normal((3, 5, 7), FLOAT32)

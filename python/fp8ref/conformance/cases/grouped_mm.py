@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._operand import ACCUMULATORS
 from ._case import Case
 from ._scaled_e5m2 import grouped_e5m2_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT32, Array, Stream
@@ -68,6 +69,58 @@ def _scales() -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"policy/{order}/{accumulate}", _call(s, (0, 1, 1, 6, 8), out_dtype="float32", **more)
 
 
+def _traps() -> Iterator[tuple[str, dict[str, Any]]]:
+    """What leaks from one group into another, or from rows of no group, and experts that are dead."""
+    offsets: Any = OFFSETS["rows_of_no_group"]
+    f32: dict[str, Any] = {"out_dtype": "float32"}
+    s = Stream("grouped_mm/padding")
+    call = _call(s, offsets, **f32)
+    for row in (0, 1, 7, 8):  # of no group
+        call["a"].view(np.uint8)[row] = 0x7F
+        call["a_scale"][row] = np.inf
+    yield "padding_is_nan", call
+    yield "padding_is_nan/in_place", {**call, "out": s.bits((9, 5), FLOAT32)}
+    # Each expert has weights of its own size: a row of the neighbour shows in every bit.
+    apart = _call(s, OFFSETS["all_rows"], **f32)
+    apart["b_scale"] = np.ldexp(apart["b_scale"], np.array([-30, 30, -10, 10])[:, None, None]).astype(np.float32)
+    for name in ("all_rows", "empty_groups", "rows_of_no_group"):
+        yield f"boundary/{name}", {**apart, "offsets": np.array(OFFSETS[name], np.int32)}
+    yield "boundary/one_row_each", {**apart, "offsets": np.array([2, 3, 4, 5, 6], np.int32)}
+    special = _call(s, OFFSETS["all_rows"], **f32)
+    special["a"].view(np.uint8)[3, 9], special["b"].view(np.uint8)[2, 1, 7] = 0x7F, 0xFF
+    yield "nan_codes", special
+    # An expert that no token reached in calibration: zeros, and scales of 1e-23 (vllm#34914).
+    dead = _call(s, OFFSETS["all_rows"], bias=s.normal((4, 5)))
+    dead["b"].view(np.uint8)[1], dead["b_scale"][1] = 0, 1e-23
+    dead["a"].view(np.uint8)[4], dead["a_scale"][4] = 0x80, 0
+    yield "dead_expert", dead
+    blocks = {"a_scale": s.scales((9, 2)), "b_scale": s.scales((4, 1, 2))}
+    blocks["b_scale"][1], blocks["a_scale"][4] = 1e-23, 2.2321428e-13
+    for order in BLOCK_ORDERS:
+        yield f"dead_expert/{order}", {**dead, **blocks, "epilogue": order}
+
+
+def _sums() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The traps of a product, in one group beside others: midpoints, cancellation, exponents far apart, tails of K."""
+    s = Stream("grouped_mm/sums")
+    tiny = 2.0**-9
+    a = np.zeros((9, 3), np.float32)
+    a[2:5], a[6] = [256, 16, tiny], [-256, 16, -tiny]
+    b = np.tile(np.array([[256, x, y] for x in (16, -16) for y in (0, tiny, -tiny)][:5], np.float32), (4, 1, 1))
+    plain: dict[str, Any] = {"a_scale": ONE, "b_scale": ONE}
+    yield "bf16_midpoint", _call(s, (0, 2, 5, 5, 8), k=3, a=a.astype(FLOAT8), b=b.astype(FLOAT8), **plain)
+    spread = _call(s, OFFSETS["all_rows"], k=130)
+    for accumulate in ACCUMULATORS:
+        more: dict[str, Any] = {"accumulate": accumulate, "out_dtype": "float32"}
+        yield f"spread/{accumulate}", {**spread, **more}
+        half, other = s.codes((9, 65)), s.codes((4, 5, 65))
+        negative = (other.view(np.uint8) ^ 0x80).view(FLOAT8)
+        both = {"a": np.concatenate([half, half], axis=1), "b": np.concatenate([other, negative], axis=2)}
+        yield f"cancel/{accumulate}", {**spread, **both, **more}
+        for k in (1, 33, 127, 257):
+            yield f"tail_{k}/{accumulate}", _call(s, OFFSETS["empty_groups"], k=k, **more)
+
+
 def _errors() -> Iterator[tuple[str, dict[str, Any]]]:
     s = Stream("grouped_mm/errors")
     good = _call(s, OFFSETS["all_rows"])
@@ -102,7 +155,7 @@ def _large() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def cases(level: str) -> Iterator[Case]:
     """Groups, scales and policies, errors; at the full level experts of a usual size."""
-    groups = [_groups(), _scales(), _errors()]
+    groups = [_groups(), _scales(), _traps(), _sums(), _errors()]
     if level == "full":
         groups.append(_large())
     for group in groups:

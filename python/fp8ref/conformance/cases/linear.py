@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ._stream import BFLOAT16, FLOAT16, FLOAT32, Array, Stream
 SHAPES = ((1, 1, 1), (2, 3, 0), (0, 4, 8), (3, 0, 8), (5, 7, 31), (3, 9, 257), (9, 33, 64), (4, 5, 576))
 
 
-def _bf16(rows: list[list[float]]) -> Array:
+def _bf16(rows: Any) -> Array:
     """bf16 of values that it holds exactly."""
     values = np.array(rows, dtype=np.float32)
     narrow = values.astype(BFLOAT16)
@@ -78,6 +79,15 @@ def _extremes() -> Iterator[tuple[str, Array, Array, Array | None]]:
     yield "random_bits", s.bits((16, 5)), s.bits((16, 5)), None
 
 
+def _dead() -> Iterator[tuple[str, Array, Array, Array | None]]:
+    """Rows of zeros of both signs; their sums are +0, whatever the products' signs are. [LINEAR-ZERO]"""
+    s = Stream("linear/dead")
+    x, w = s.normal((4, 40)), s.normal((5, 40))
+    x[1], x[2], w[3], w[4] = 0, -x[2] * 0, 0, -0.0
+    yield "dead_rows", x, w, None
+    yield "dead_rows_bias", x, w, np.array([-0.0, 0.0, 1.0, -0.0, 2.0**-140], np.float32)
+
+
 def _units() -> Iterator[Case]:
     """Products that each tensor core cuts elsewhere, with and without bias, and special values on the way."""
     s = Stream("linear/units")
@@ -94,12 +104,19 @@ def _units() -> Iterator[Case]:
         yield Case(f"unit/{accumulate}/cancel", "linear", {"x": small, "weight": ones, "accumulate": accumulate})
         against = {"x": small[:, 1:], "weight": ones[:, 1:], "bias": ones[:, 0], "accumulate": accumulate}
         yield Case(f"unit/{accumulate}/cancel_bias", "linear", against)
+    # +M, -M and ones elsewhere: how many ones are left says which were added between the two. E18 of the probes
+    places = np.array([*((0, j) for j in range(1, 72)), *((j, j + 1) for j in range(1, 71))])
+    rows = np.ones((len(places), 72))
+    np.put_along_axis(rows, places, np.array([[2.0**30, -(2.0**30)]]), axis=1)
+    probe = {"x": _bf16(rows), "weight": np.ones((1, 72), BFLOAT16)}
+    for accumulate in (*MODES, *units_of("bf16", "float32")):
+        yield Case(f"probe/E18/{accumulate}", "linear", {**probe, "accumulate": accumulate})
     yield Case("error/accumulate", "linear", {"x": x, "weight": weight, "accumulate": "sm90_wgmma_promoted"})
 
 
 def cases(level: str) -> Iterator[Case]:
     """One call for each input; with bias where there is one."""
-    for group in (_plain(level), _midpoints(), _cancellation(), _extremes()):
+    for group in (_plain(level), _midpoints(), _cancellation(), _extremes(), _dead()):
         for name, x, weight, bias in group:
             yield Case(name, "linear", {"x": x, "weight": weight, "bias": bias})
     yield from _units()

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...golden._units import UNIT_NAMES, units_of
 from ._case import Case
+from ._probes import STEPS, accumulator, operands
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
 
 E5M2 = np.dtype(ml_dtypes.float8_e5m2)
@@ -87,6 +88,17 @@ def _floor() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"floor_fp16/{unit}", {"a": a, "b": b, "c": None, "accumulate": unit, "out_dtype": "float16"}
 
 
+def _probes() -> Iterator[Case]:
+    """What tells one unit from another, with the accumulator that each probe begins with."""
+    kinds = {FLOAT8: "fp8", E5M2: "fp8", BFLOAT16: "bf16", FLOAT16: "fp16"}
+    for probe in STEPS:
+        out = "float16" if probe.dtype == FLOAT16 else "float32"
+        a, b = operands(probe)
+        for unit in units_of(kinds[probe.dtype], out):
+            arguments = {"a": a, "b": b, "c": accumulator(probe), "accumulate": unit, "out_dtype": out}
+            yield Case(f"probe/{probe.name}/{unit}", "mma", arguments)
+
+
 def _errors() -> Iterator[Case]:
     codes, wide = np.zeros((2, 4), np.uint8), np.zeros((2, 4), BFLOAT16)
     yield Case("error/classes", "mma", {"a": codes, "b": wide})
@@ -121,6 +133,9 @@ def cases(level: str) -> Iterator[Case]:
     for group in (_floor(), _large(level)):
         for name, arguments in group:
             yield Case(name, "mma", arguments)
+    yield from _probes()
     yield Case("empty/k", "mma", {"a": np.zeros((2, 0), np.uint8), "b": np.zeros((3, 0), np.uint8)})
     yield Case("empty/m", "mma", {"a": np.zeros((0, 5), np.uint8), "b": np.zeros((3, 5), np.uint8)})
+    wide = {"a": np.zeros((2, 0), BFLOAT16), "b": np.zeros((3, 0), BFLOAT16), "accumulate": "sm80_mma"}
+    yield Case("empty/k_bf16", "mma", wide)
     yield from _errors()

@@ -19,6 +19,24 @@ LIMITS = {BFLOAT16: (2.0**-133, 3.0e38), FLOAT16: (2.0**-24, 65504.0), FLOAT32: 
 # The floors of the rules, as numbers that amax has there.
 FLOORS = (1e-12, 1e-10, 448e-10, 1e-4, 1 / 512, 448e-6, 448 * 2.0**-23, 448 * 2.0**-10)
 WIDTH = 293  # two groups and a tail
+# The smallest rows on which two systems part: what decides there, and the row. spec/quantize.md
+NAN, INF = float("nan"), float("inf")
+WITNESSES: dict[str, tuple[float, ...]] = {
+    "reciprocal": (1.078125, 0.0031585693359375),  # x/s is the tie 1.3125, x*RN32(1/s) lies above it
+    "amax_by_r": (1.015625, -0.338541),  # amax/448 is not amax*RN32(1/448)
+    "inverse_of_inverse": (1.0234375, 0.1462),  # amax/448 is not 1/(448/amax)
+    "multiplier": (1.046875, -0.0034896),  # 448/amax is not RN32(1/amax)*448
+    "double_rounding": (0.06787109375, 0.016357421875),  # the quotient's bf16 rounding is a tie, it itself is not
+    "round_of_log2": (1.0, 0.75),  # rounded, not up: 448 and more saturate
+    "fp16_multiplier": (0.005, 0.001),  # 448/amax is beyond fp16
+    "dead": (0.0, -0.0),
+    "nan_first": (NAN, 1.0),
+    "nan_before_two": (NAN, 2.0),
+    "nan_between": (1.0, NAN, -2.0),  # amax forgets what came before a NaN, ignores it, or is one
+    "nan_last": (3.0, 1.0, NAN),
+    "infinity": (INF, 1.0),  # a scale of 2**127 where it is a power of two
+    "both_infinities": (-INF, INF, -1.0),
+}
 
 
 def _midpoint_row(width: int) -> Array:
@@ -85,13 +103,16 @@ def _matrices(label: str, granularity: str) -> Iterator[tuple[str, Array]]:
         ]
         short = [(name, row.astype(np.float32).astype(dtype)) for name, row in _floor_rows()]
     beside = _beside_powers() if label == "fp32" else np.zeros((0, 3), dtype)
+    witnesses = [(name, np.array((*row, 0, 0)[:3], np.float32).astype(dtype)) for name, row in WITNESSES.items()]
     if granularity in ("row", "group"):
         yield "traps", np.stack([row for _, row in long])
         yield "floors", np.stack([row for _, row in short])
         yield "mantissas", _mantissas(dtype)
         yield "beside_powers", beside
+        yield "witnesses", np.stack([row for _, row in witnesses])
         return
     yield from ((name, row[None, :]) for name, row in (*long, *short))
+    yield from ((f"witness/{name}", row[None, :]) for name, row in witnesses)
     if granularity == "block":
         for name, x in (("mantissas", _mantissas(dtype)), ("beside_powers", beside)):
             spread = np.zeros((len(x), 128), dtype)  # each row in a block of its own
@@ -167,6 +188,11 @@ def _given(rule: str, level: str) -> Iterator[Case]:
             x = (_midpoint_row(300) * np.float32(divisor))[None, :].astype(dtype)
             arguments = {"x": x, "rule": rule, "scale": np.float32(divisor)}
             yield Case(f"{rule}/{label}/midpoints_{divisor:.3f}", "quantize", arguments)
+    for name, word in (("reciprocal", 0x3B1DB6DB), ("double_rounding", 0x391F0000)):
+        for label, dtype in DTYPES.items():
+            x = np.array([WITNESSES[name]], np.float32).astype(dtype)
+            arguments = {"x": x, "rule": rule, "scale": np.array(word, np.uint32).view(FLOAT32)[()]}
+            yield Case(f"{rule}/{label}/witness/{name}", "quantize", arguments)
     yield Case(f"{rule}/special", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule, "scale": np.float32(0.5)})
     yield Case(f"{rule}/no_scale", "quantize", {"x": BF16_SPECIAL[None, :], "rule": rule})
     if level == "full":

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...golden._operand import ACCUMULATORS
 from ._case import Case
+from ._probes import STEPS, groupings, operands, placed
 from ._scaled_blocks import block_cases
 from ._scaled_e5m2 import e5m2_cases
 from ._stream import BFLOAT16, FLOAT8, FLOAT16, FLOAT32, Array, Stream
@@ -68,6 +69,9 @@ def _boundaries() -> Iterator[tuple[str, dict[str, Any]]]:
     a = _values([[*big, 1.0, tiny], [*[-x for x in big], -1.0, tiny]])
     b = _values([[*big, *tail] for tail in small])
     yield "float32_midpoint", _mm(a, b)
+    # 2**11 + 1 and 2**11 + 3 lie between two numbers of fp16.
+    a = _values([[64.0, 1.0, tiny], [-64.0, -1.0, tiny]])
+    yield "fp16_midpoint", _mm(a, _values([[32.0, x, y] for x in (1.0, 3.0) for y in (0.0, tiny, -tiny)]))
     a = _values([[256.0, 16.0, tiny], [-256.0, -16.0, tiny]])
     b = _values([[256.0, x, y] for x in (16.0, -16.0) for y in (0.0, tiny, -tiny)])
     yield "bf16_midpoint", _mm(a, b)
@@ -116,6 +120,37 @@ def _specials() -> Iterator[tuple[str, dict[str, Any]]]:
     for label, dtype in (("bf16", BFLOAT16), ("fp16", FLOAT16)):
         rows = s.scales((40, 1), -3, 3).astype(dtype)
         yield f"scales_{label}", _mm(a, b, rows, rows[::-1].copy())
+
+
+def _dead() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of zeros, with the scales that quantizers give them, and beside them rows that are not dead."""
+    s = Stream("scaled_mm/dead")
+    a, b = s.codes((7, 130)).view(np.uint8).copy(), s.codes((6, 130)).view(np.uint8).copy()
+    a[1], a[3], a[5], b[2], b[4] = 0, 0x80, 0, 0x80, 0
+    # 0, RN32(1 / (448 * 512)), 1e-10 / 448 and a dead expert's 1e-23 (vllm#34914).
+    rows = np.array([0.5, 0, 0.25, 4.3596542e-06, 3, 2.2321428e-13, 1e-23], np.float32)[:, None]
+    columns = np.array([1, 0.3, 2.2321428e-13, 1e-23, 0, 2], np.float32)[:, None]
+    yield "dead_rows", _mm(a, b, rows, columns)
+    yield "dead_rows/bias", _mm(a, b, rows, columns, bias=np.array([0, -0.0, 1, -2, 1e-30, -0.0], np.float32))
+
+
+def _tails() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The last element of K outweighs all others; beside steps of 8, 16 and 32 and the interval of promotion."""
+    for k in (1, 2, 7, 9, 15, 16, 17, 63, 65, 127, 129, 255, 257, 385):
+        s = Stream(f"scaled_mm/tail/{k}")
+        a, b = (np.clip(s.codes((3, k)).astype(np.float32), -1, 1).astype(FLOAT8) for _ in range(2))
+        a[:, -1], b[:, -1] = _values([[448.0, -448.0, 416.0]])[0], _values([[448.0, 352.0, -448.0]])[0]
+        yield f"tail_{k}", _mm(a, b, s.scales((3, 1)), s.scales((3, 1)))
+
+
+def _probes(level: str) -> Iterator[Case]:
+    """What tells one accumulator from another, under each of them."""
+    found = [(probe.name, *operands(probe)) for probe in STEPS if not probe.c and probe.dtype.itemsize == 1]
+    every = [("E4c_all", *groupings(1))] if level == "full" else []
+    for name, a, b in (*found, *placed(), *every):
+        for accumulate in ACCUMULATORS:
+            more = {"accumulate": accumulate, "out_dtype": "float32"}
+            yield Case(f"probe/{name}/{accumulate}", "scaled_mm", _mm(a, b, **more))
 
 
 def _errors() -> Iterator[Case]:
@@ -168,10 +203,11 @@ def _tensor_cores() -> Iterator[Case]:
 
 def cases(level: str) -> Iterator[Case]:
     """Every input under both accumulators and all wide output types; then block scales, orders and E4M3 output."""
-    for group in (_shapes(), _biases(), _boundaries(), _spread(), _specials()):
+    for group in (_shapes(), _tails(), _biases(), _boundaries(), _spread(), _specials(), _dead()):
         yield from _everywhere(group)
     yield from _tensor_cores()
     yield from block_cases()
     yield from e5m2_cases()
+    yield from _probes(level)
     yield from _everywhere(_large(level))
     yield from _errors()
