@@ -89,13 +89,13 @@ class Arithmetic:
             found = _exponent(product)
         else:
             found = np.add(*(np.maximum(_exponent(x), SMALLEST)[s] for x, s in ((left, np.s_[:, None]), (right, None))))
-        return np.where(product == 0, ZERO, found)
+        return np.asarray(np.where(product == 0, ZERO, found))
 
     def _converted(self, x: Float64) -> Float64:
         quantum = np.maximum(_exponent(x), self.emin) - self.result_bits + 1
         value = np.ldexp(ROUNDINGS[self.result](np.ldexp(x, -quantum)), quantum) + 0.0
         largest = 65504.0 if self.emin == -14 else float(np.finfo(np.float32).max)
-        return np.where(np.abs(value) > largest, np.copysign(np.inf, value), value)
+        return np.asarray(np.where(np.abs(value) > largest, np.copysign(np.inf, value), value))
 
 
 def _exponent(x: Float64) -> NDArray[np.int64]:

@@ -83,7 +83,7 @@ def _pool(name: str, precision: int, near: str) -> Operands:
     target = ((1 << (precision - 1)) + s.integers((POOL,), 0, 1 << (precision - 1)) + half) * 2.0 ** (1 - precision)
     raw = target / (a_scale * (a * b / 64.0))
     b_scale = np.ldexp(np.rint(np.ldexp(raw, BITS - np.frexp(raw)[1])), np.frexp(raw)[1] - BITS)
-    return Operands(a / 8.0, b / 8.0, a_scale, b_scale, -target)
+    return Operands(*(np.asarray(x, np.float64) for x in (a / 8.0, b / 8.0, a_scale, b_scale, -target)))
 
 
 def _telling(outputs: Mapping[str, Array], count: int) -> NDArray[np.intp]:

@@ -24,6 +24,7 @@ class Fingerprint:
     also: tuple[str, ...]  # others that cannot be told from it
     verdict: str
     findings: tuple[Finding, ...]
+    numbers: Arithmetic | None  # the parameters of the sums, where they follow a pattern
     verified: Verified | None  # predictions of the parameters on random operands
     reproducible: str  # "yes" or "no"
     out_dtype: str
@@ -54,7 +55,7 @@ def fingerprint(
     shaky = unstable(subject)
     if shaky.differing:
         verdict = f"not reproducible: {shaky.differing} of {shaky.outputs} outputs changed from call to call"
-        return _result(subject, None, (), verdict, (), None, "no")
+        return _result(subject, (), verdict, (), None, None, "no")
     inference = Inference(subject)
     inference.run()
     arithmetic = inference.arithmetic
@@ -62,7 +63,7 @@ def fingerprint(
     names, verdict = _named(inference, arithmetic, checked)
     epilogue = tuple(infer_epilogue(subject))
     findings = (*inference.findings, *epilogue)
-    return _result(subject, names[0] if names else None, names[1:], verdict, findings, checked, "yes")
+    return _result(subject, names, verdict, findings, arithmetic, checked, "yes")
 
 
 def _named(
@@ -90,19 +91,20 @@ def _split(arithmetic: Arithmetic | None) -> str:
 
 def _result(
     subject: Subject,
-    accumulator: str | None,
-    also: tuple[str, ...],
+    names: tuple[str, ...],
     verdict: str,
     findings: tuple[Finding, ...],
+    numbers: Arithmetic | None,
     verified: Verified | None,
     reproducible: str,
 ) -> Fingerprint:
     return Fingerprint(
         subject.target.name,
-        accumulator,
-        also,
+        names[0] if names else None,
+        names[1:],
         verdict,
         findings,
+        numbers,
         verified,
         reproducible,
         subject.out_dtype,

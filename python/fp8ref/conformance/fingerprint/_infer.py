@@ -36,12 +36,12 @@ class Tree:
     @property
     def places(self) -> list[int]:
         """0 and the places of its step, or (of sums of two) the place that it meets first."""
-        return np.flatnonzero(self.lost <= max(int(self.lost[1:].min()), 0)).tolist()
+        return list(map(int, np.flatnonzero(self.lost <= self.lost[1:].min())))
 
     @property
     def order(self) -> list[int]:
         """All places, those that meet the first earlier first."""
-        return np.argsort(self.lost, kind="stable").tolist()
+        return list(map(int, np.argsort(self.lost, kind="stable")))
 
 
 class Inference:
@@ -88,9 +88,8 @@ class Inference:
         evidence = f"{_probes.SMALL:g} survives between 65536 and -65536, wherever they are"
         wide = _probes.wide_range(self.subject)
         if wide is None:
-            self.found(
-                "sum", "exact", f"{evidence}; float64 gives the same up to K = 171,196, and E5M2 is not supported"
-            )
+            beyond = "float64 gives the same up to K = 171,196, and E5M2 is not supported"
+            self.found("sum", "exact", f"{evidence}; {beyond}")
         elif wide:
             self.found("sum", "exact", f"{evidence}; with E5M2 2^-32 survives beside 2^30")
         else:
@@ -137,15 +136,12 @@ class Inference:
         if block == _probes.K:
             self.found("block length", f"{_probes.K} or more", f"{shown}: all, for every j")
         else:
-            self.found(
-                "block length",
-                str(block),
-                f"{shown}: {self.tree.lost.min(initial=_probes.K, where=self.tree.lost > 0)} for the nearest j",
-            )
+            self.found("block length", str(block), f"{shown}: {self.tree.lost[1:].min()} for the nearest j")
         self.arithmetic = Arithmetic(block=block)
         order = self.tree.order
         if order != sorted(order):
-            period = next(n for n in range(block, _probes.K + 1, block) if sorted(order[:n]) == list(range(n)))
+            closed = (n for n in range(block, _probes.K, block) if sorted(order[:n]) == list(range(n)))
+            period = next(closed, _probes.K)
             self.arithmetic = replace(self.arithmetic, order=tuple(order[:period]))
             first = ", ".join(map(str, order[:block]))
             self.found("order", f"of each {period}: {first} first", f"{shown}: fewest for these j")
@@ -174,18 +170,16 @@ class Inference:
             self.found("floor of E", f"{bits - 18} or less", "2^-18 alone in a step survives")
             products = _probes.products_of(self.subject, bits, order)
             self.arithmetic = replace(self.arithmetic, products=products)
-            self.found(
-                "exponent of products", products, "96 * 96, its negative, and a bit below the last one kept at 2^13"
-            )
+            shown = "96 * 96, its negative, and 2^(12 - F), which 2^13 would cut"
+            self.found("exponent of products", products, shown)
         copies = 1 << ((block - 1).bit_length() - 1)
         later = tuple(order[block : block + copies])
         if len(later) < copies:
             return
         result = _probes.cut_of(self.subject, Setting(level.large, tuple(order[:copies]), order[copies], later))
-        self._result(
-            result, top + copies.bit_length() - 1, f"{copies} times {level.large:g} and small products in one step"
-        )
-        self._keep_result(result, top + copies.bit_length() - 1)
+        lead = top + copies.bit_length() - 1
+        self._result(result, lead, f"{copies} times {level.large:g} and small products in one step")
+        self._keep_result(result, lead)
 
     def _keep_result(self, cut: Cut, top: int) -> None:
         assert self.arithmetic is not None
@@ -283,16 +277,10 @@ def _tree(lost: NDArray[np.int64]) -> Tree:
         return Tree("sequential", lost)
     values, sizes = np.unique(others, return_counts=True)
     block = int(sizes[0]) + 1
-    regular = block == len(lost) or (
-        values[0] in (2, block) and (len(sizes) > 1 and sizes[1] in (block, len(lost) - block))
-    )
-    if regular and len(sizes) > 2:
-        regular = all(int(size) % block == 0 for size in sizes[1:])
-    if regular and block == 2 and not _even(sizes):
-        regular = False
+    steps = sizes[1:]
+    regular = values[0] in (2, block) and not (steps % block).any()
+    if block == 2:  # pairs one after the other, and not a tree of pairs, whose classes double
+        regular = regular and bool((steps == 2).all())
+    elif len(steps):
+        regular = regular and steps[0] in (block, len(lost) - block)
     return Tree("chain" if regular else "other", lost)
-
-
-def _even(sizes: NDArray[np.int64]) -> bool:
-    """Pairs one after the other, and not a tree of pairs, whose classes double."""
-    return bool((sizes[1:] == sizes[1]).all())

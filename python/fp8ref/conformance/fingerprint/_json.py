@@ -22,6 +22,7 @@ def to_json(found: Fingerprint) -> str:
         "reproducible": found.reproducible,
         "out_dtype": found.out_dtype,
         "parameters": {f.parameter: {"value": f.value, "evidence": f.evidence} for f in found.findings},
+        "numbers": None if found.numbers is None else vars(found.numbers),
         "verified": verified,
         "calls": found.calls,
         "facts": dict(found.facts),

@@ -123,7 +123,7 @@ def _rounding(values: list[float], left: list[float], beside: float) -> str | No
     for name, rounding in ROUNDINGS.items():
         signs = [1 if value > 0 else -1 for value in values]
         want = [
-            float(rounding(np.float64(value + sign * beside))) - sign * beside
+            float(rounding(np.asarray(value + sign * beside))) - sign * beside
             for value, sign in zip(values, signs, strict=True)
         ]
         if want == left:

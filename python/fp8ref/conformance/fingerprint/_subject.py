@@ -61,8 +61,7 @@ class Subject:
         self.target, self.given, self.rows = target, dict(given or {}), rows
         self.calls = 0
         self.scales = "one value"
-        one = np.float32([[1.0]]).astype(FLOAT8)
-        a = np.repeat(np.repeat(one, rows, 0), 256, 1)
+        a = np.ones((rows, 256), np.float32).astype(FLOAT8)
         reason = ""
         for self.out_dtype in (out_dtype,) if out_dtype else OUT_DTYPES:
             for self.scales in ("one value", "rows"):

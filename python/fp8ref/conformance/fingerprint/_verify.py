@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions of the inferred parameters against the target, on operands that no probe has seen. [FINGERPRINT-VERIFY]"""
+"""Predictions of the inferred parameters against the target, on random operands. [FINGERPRINT-VERIFY]"""
 
 from __future__ import annotations
 
