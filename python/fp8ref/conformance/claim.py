@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..backends import backend
@@ -17,7 +17,9 @@ from ..golden._rules import RULES
 from ..golden._units import MODES, UNIT_NAMES
 from ..golden.scaled_mm import ACCUMULATORS
 from .cases import Case, ModelCase, cases_of
+from .cases._bound import bound_cases
 
+BOUNDED = ("scaled_mm", "grouped_mm", "linear")  # functions whose results have a bound
 BOUND_ONLY = ("float32",)  # accumulators that have a bound and a statistic, but no one order and so no bits
 # The arguments that say what an implementation is, and their values. All names are distinct, so a value says which.
 POLICIES: dict[str, tuple[str, ...]] = {
@@ -62,6 +64,8 @@ class Claim:
                 )
             if policies.setdefault(owners[0], value) != value:
                 raise ValueError(f"contract: two values of {owners[0]}: {policies[owners[0]]}, {value}")
+        if check == "bound":
+            policies.setdefault("accumulate", BOUND_ONLY[0])
         if check != "bound" and policies.get("accumulate") in BOUND_ONLY:
             raise ValueError(f"contract: {policies['accumulate']} has no bits of its own; add bound")
         return Claim(check, policies)
@@ -78,6 +82,8 @@ class Claim:
         for name, default in defaults(function).items():
             if name in POLICIES:
                 value = self.policies.get(name, default)
+                if value in BOUND_ONLY and function not in BOUNDED:  # it has no such sums to claim
+                    value = default
                 if value is inspect.Parameter.empty:
                     raise ValueError(
                         f"{function}: which {name} does the target follow? name one as its contract, or every"
@@ -107,6 +113,34 @@ def defaults(function: str) -> dict[str, Any]:
 
 def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
     """The cases of an op that a claim covers. [CLAIM-CASES]"""
+    if claim.check == "bound":
+        yield from _bounded(stem, level, claim)
+        return
     for case in cases_of(stem, level):
         if isinstance(case, ModelCase) or claim.covers(case):
             yield case
+
+
+def _bounded(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
+    """The same under ``bound``, and larger ones; of an accumulator without bits golden has the exact result.
+
+    Such an accumulator is named to nobody: golden refuses it, and a target knows what it is. [CLAIM-BOUND-CASES]
+    """
+    for case in cases_of(stem, level):
+        if isinstance(case, ModelCase):
+            yield case
+            continue
+        if claim.of(case.function).get("accumulate") in BOUND_ONLY:
+            sums = case.arguments.get("accumulate", defaults(case.function)["accumulate"])
+            arguments = {name: value for name, value in case.arguments.items() if name != "accumulate"}
+            stated = {name: value for name, value in claim.of(case.function).items() if name != "accumulate"}
+            known = {**defaults(case.function), **arguments}
+            if sums == "exact" and all(known[name] == value for name, value in stated.items()):
+                yield replace(case, arguments=arguments)
+        elif claim.covers(case):
+            yield case
+    for case in bound_cases(stem, level):
+        policies = {name: value for name, value in claim.of(case.function).items() if value not in BOUND_ONLY}
+        known = defaults(case.function)
+        named = {name: value for name, value in policies.items() if value != known[name]}
+        yield replace(case, arguments={**case.arguments, **named})
