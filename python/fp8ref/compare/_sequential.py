@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..golden._args import bias_vector, float32_scale
 from ..golden._blocks import PROMOTIONS
-from ..golden._epilogue import EPILOGUES, Output
+from ..golden._epilogue import Output
 from ._operands import BLOCK, OP, Float64, blocks, scale, side
 
 Float32 = NDArray[np.float32]
@@ -25,11 +25,16 @@ def _dot(a: Float32, b: Float32) -> Float32:
     return acc
 
 
-def _column(scales: Float64, block: int) -> Float32:
-    """The scales of a block as a column, or one value."""
-    if scales.ndim == 0 or scales.shape[1] == 1:
-        return scales.astype(np.float32)
-    return scales[:, block : block + 1].astype(np.float32)
+def _spread(scales: Float64, k: int) -> Float32:
+    """The scale of each element, or of each row."""
+    narrow = scales.astype(np.float32)
+    return narrow if narrow.ndim == 0 or narrow.shape[1] == 1 else np.repeat(narrow, BLOCK, axis=1)[:, :k]
+
+
+def _columns(scales: Float64, rows: int, block: int) -> Float32:
+    """The scales of a block as a column."""
+    one = scales if scales.ndim == 0 or scales.shape[1] == 1 else scales[:, block : block + 1]
+    return np.asarray(np.broadcast_to(one.astype(np.float32), (rows, 1)))
 
 
 def sequential(
@@ -43,33 +48,36 @@ def sequential(
     out_scale: Any = None,
     overflow: str | None = None,
 ) -> NDArray[Any]:
-    """``scaled_mm`` with float32 sums in the order of k.
+    """``scaled_mm`` with float32 sums in the order of k, every step of it rounded: the least precise honest way.
 
-    With scales of blocks, each block is a sum of its own, and the order of scales is that of the epilogue; ``triton``
-    for those that say nothing of blocks. A NaN or an infinity follows IEEE addition.
+    Operands are multiplied by their scales first, then with each other, then added, and the bias last. Only the orders
+    of blocks (``deepgemm``, ``triton``, ``triton_ba``) scale the sum of each block. A NaN or an infinity follows IEEE
+    arithmetic.
 
     Args: as of :func:`fp8ref.compare.bound`.
 
     Returns:
         (M, N) of ``out_dtype``.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.full((1, 32), 0x38, np.uint8)
+        >>> sequential(one, one, 0.5, 0.25).tolist()
+        [[4.0]]
     """
     left, right = side("a", a), side("b", b)
     (m, k), n = left.values.shape, right.values.shape[0]
     x, y = (np.where(s.finite[:, None], s.values, np.nan).astype(np.float32) for s in (left, right))
     scales = scale("a_scale", a_scale, m, k), scale("b_scale", b_scale, n, k)
     offset = bias_vector(OP, bias, n)
-    by_block = epilogue in PROMOTIONS or any(s.ndim and s.shape[1] > 1 for s in scales)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if by_block:
+        if epilogue in PROMOTIONS:
             total = np.zeros((m, n), np.float32)
-            promote = PROMOTIONS[epilogue if epilogue in PROMOTIONS else "triton"]
             for block in range(blocks(k)):
                 part = slice(block * BLOCK, (block + 1) * BLOCK)
-                a_s, b_s = (np.broadcast_to(_column(s, block), (r, 1)) for s, r in zip(scales, (m, n), strict=True))
-                total = promote(_dot(x[:, part], y[:, part]), a_s, b_s[:, 0], total)
-            result = total if offset is None else total + offset
+                a_s, b_s = (_columns(s, rows, block) for s, rows in zip(scales, (m, n), strict=True))
+                total = PROMOTIONS[epilogue](_dot(x[:, part], y[:, part]), a_s, b_s[:, 0], total)
         else:
-            a_s, b_s = (_column(s, 0) for s in scales)
-            result = EPILOGUES[epilogue](_dot(x, y), a_s, b_s, offset)
+            total = _dot(*(codes * _spread(s, k) for codes, s in zip((x, y), scales, strict=True)))
         multiplier = None if out_scale is None else float32_scale(OP, "out_scale", out_scale)
-        return Output(out_dtype, multiplier, overflow).round(result)
+        return Output(out_dtype, multiplier, overflow).round(total if offset is None else total + offset)

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import compare
+from ..compare._contract import SMALLEST_TILE
 from ..golden._units import MODES
 from .cases import Case
 from .claim import BOUND_ONLY, defaults
 from .outcome import Array, Mismatch, Outcome, bits, difference, distances
 
 Float64 = NDArray[np.float64]
-SMALLEST = 1024  # outputs of which statistics are made [BOUND-STATISTICS]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _judge(here: Place, arguments: Mapping[str, Any], accumulate: str) -> Mismat
     special = _wrong_special(here, arguments)
     if special.any():
         return _mismatch(here, special, "a NaN operand makes its outputs NaN, an infinite one as IEEE addition does")
-    if here.want.size < SMALLEST or not np.isfinite(limit).all():
+    if here.want.size < SMALLEST_TILE or not np.isfinite(limit).all():
         return None
     reference = here.want
     if accumulate in BOUND_ONLY:
@@ -139,10 +139,14 @@ def _first_worst(among: NDArray[np.bool_], error: Float64, limit: Float64) -> tu
 
 
 def _wrong_special(here: Place, arguments: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """NaN operands, scales and biases make NaN; infinite codes with usual scales make what golden has. [CLAIM-NAN]"""
+    """NaN operands, scales and biases make NaN; infinite E5M2 codes what golden has, where scales are finite.
+
+    Infinite 16-bit operands claim nothing: beside them finite products may overflow in float32. [CLAIM-NAN]
+    """
     rows, columns = (_axis(arguments, *names) for names in (("a", "a_scale"), ("b", "b_scale", "bias")))
     nan = rows["nan"][:, None] | columns["nan"]
     infinite = (rows["infinite"][:, None] | columns["infinite"]) & ~nan
+    infinite &= np.asarray(arguments["a"]).dtype.itemsize == 1
     infinite &= ~(rows["extreme"][:, None] | columns["extreme"])
     with np.errstate(invalid="ignore"):
         return np.asarray((nan & ~np.isnan(here.have)) | (infinite & difference(here.want, here.have)))

@@ -64,12 +64,12 @@ class Arithmetic:
     def _chain(self, a: Array, b: Array) -> Float64:
         k = a.shape[1]
         order = np.array(self.order if self.order else range(k), np.intp)
-        order = order[order < k]
         c = np.zeros((len(a), len(b)))
         block = self.block or max(k, 1)
         for start in range(0, len(order), block):
             part = order[start : start + block]
-            c = self._step(a[:, part], b[:, part], c)
+            part = part[part < k]  # what lies beyond K is zeros
+            c = self._step(a[:, part], b[:, part], c) if part.size else c
         return c
 
     def _step(self, a: Array, b: Array, c: Float64) -> Float64:

@@ -176,7 +176,8 @@ class Inference:
         later = tuple(order[block : block + copies])
         if len(later) < copies:
             return
-        result = _probes.cut_of(self.subject, Setting(level.large, tuple(order[:copies]), order[copies], later))
+        setting = Setting(level.large, tuple(order[:copies]), order[copies], later)
+        result = _probes.cut_of(self.subject, setting, before=terms)
         lead = top + copies.bit_length() - 1
         self._result(result, lead, f"{copies} times {level.large:g} and small products in one step")
         self._keep_result(result, lead)
@@ -189,7 +190,7 @@ class Inference:
                 self.arithmetic,
                 result_bits=bits,
                 result=cut.rounding or "toward_zero",
-                emin=-14 if bits == 11 else -126,
+                emin=-14 if top < 16 else -126,
             )
 
     def _chains(self, level: Level) -> None:

@@ -104,8 +104,11 @@ class Setting:
         return {**around, self.small: sign * value}
 
 
-def cut_of(subject: Subject, setting: Setting, k: int = K) -> Cut:
-    """The last bit that is kept of the small product, and the rounding that explains what becomes of the others."""
+def cut_of(subject: Subject, setting: Setting, k: int = K, before: Cut | None = None) -> Cut:
+    """The last bit that is kept of the small product, and the rounding that explains what becomes of the others.
+
+    ``before`` is the cut that the product has gone through when it comes to this one.
+    """
     sizes = [2.0**e for e in range(-18, 13)]
     found = subject.dots([setting.terms(size, 1) for size in sizes], k)
     kept = [size for size, left in zip(sizes, found.tolist(), strict=True) if left == size]
@@ -116,12 +119,16 @@ def cut_of(subject: Subject, setting: Setting, k: int = K) -> Cut:
     both = [(value, sign) for value in values for sign in (1, -1)]
     left = subject.dots([setting.terms(*pair) for pair in both], k) / unit
     beside = 0.0 if setting.cancelled == "beside" else setting.large * len(setting.places)
-    return Cut(unit, _rounding([sign * v / unit for v, sign in both], left.tolist(), beside / unit))
+    values = [sign * v for v, sign in both]
+    if before is not None and before.unit is not None:
+        first, size = ROUNDINGS[before.rounding or "toward_zero"], before.unit
+        values = [float(first(np.asarray(v / size))) * size for v in values]
+    signs = [sign for _, sign in both]
+    return Cut(unit, _rounding([v / unit for v in values], signs, left.tolist(), beside / unit))
 
 
-def _rounding(values: list[float], left: list[float], beside: float) -> str | None:
+def _rounding(values: list[float], signs: list[int], left: list[float], beside: float) -> str | None:
     for name, rounding in ROUNDINGS.items():
-        signs = [1 if value > 0 else -1 for value in values]
         want = [
             float(rounding(np.asarray(value + sign * beside))) - sign * beside
             for value, sign in zip(values, signs, strict=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -24,6 +25,7 @@ class RefusedError(TargetError):
     """The target does not support a call."""
 
 
+@cache
 def factors(value: float) -> tuple[float, float]:
     """Two E4M3 numbers with that product, both normal where the product allows it.
 
@@ -68,7 +70,8 @@ class Subject:
                 outcome = self._outcome(a, a)
                 if not (outcome.unsupported or outcome.error):
                     return
-                reason = reason or outcome.unsupported or f"{outcome.error}: {outcome.message}"
+                failed = f"{outcome.error}: {outcome.message}" if outcome.error else ""
+                reason = failed or reason or outcome.unsupported
         raise TargetError(f"target {target.name} answers no call of scaled_mm: {reason}")
 
     def _outcome(self, a: Array, b: Array, a_scale: Any = 1.0, b_scale: Any = 1.0, **more: Any) -> Outcome:
