@@ -128,13 +128,13 @@ def _judge(here: Place, arguments: Mapping[str, Any], accumulate: str) -> Mismat
     return _mismatch(here, inside, f"errors of a tile: {tile}", worst, float(exact[worst]))
 
 
+SMALLEST_LIMIT = 2.0**-300
 EXACT = ("a", "b", "a_scale", "b_scale", "bias", "out_scale", "overflow")
 
 
 def _first_worst(among: NDArray[np.bool_], error: Float64, limit: Float64) -> tuple[int, ...]:
-    """Where the error is largest in units of what is allowed."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(among, np.where(np.isnan(error), np.inf, error / limit), -1.0)
+    """Where the error is largest in units of what is allowed; of those where nothing is, the largest."""
+    ratio = np.where(among, np.where(np.isnan(error), np.inf, error / np.maximum(limit, SMALLEST_LIMIT)), -1.0)
     return tuple(map(int, np.unravel_index(int(np.argmax(ratio)), ratio.shape)))
 
 
