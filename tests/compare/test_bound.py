@@ -223,7 +223,8 @@ def test_special_values(name):
     assert (compare.bound(a, b, 1.0, scale, accumulate=name)[0] == inf).tolist() == [False, True]
     assert np.isinf(compare.bound(a, b, bias=np.float32([np.nan, 1]), accumulate=name)[0]).tolist() == [True, False]
     assert np.isinf(compare.bound(a, b, 2.0**100, 2.0**27, accumulate=name)).all()
-    assert not np.isinf(compare.bound(a[:1], b, 2.0**100, 2.0**20, accumulate=name)).any()
+    if name != "float32":  # whose scales may be anywhere, so that it claims nothing of extreme ones
+        assert not np.isinf(compare.bound(a[:1], b, 2.0**100, 2.0**20, accumulate=name)).any()
     assert np.isinf(compare.bound(a[:1], b, 2.0**14, out_dtype="float16", accumulate=name)).all()
     e4m3 = [
         compare.bound(a[:1], b, 12.0, 1.0, None, "float8_e4m3fn", name, out_scale=1.0, overflow=o)[0, 0]

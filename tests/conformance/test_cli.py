@@ -50,7 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_has_an_example_for_each_command() -> None:
     assert fp8ref("--help").returncode == 0
-    for command in ("check", "inspect", "generate", "demo", "bench"):
+    for command in ("check", "fingerprint", "inspect", "generate", "demo", "bench"):
         done = fp8ref(command, "--help")
         assert done.returncode == 0
         assert f"fp8ref {command}" in done.stdout

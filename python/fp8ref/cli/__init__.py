@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__, include_folder
 from ..errors import Fp8RefError
-from . import bench, check, demo, generate, inspect, quantize_rule, vectors
+from . import bench, check, demo, fingerprint, generate, inspect, quantize_rule, vectors
 from .common import err, out
 
 HELP = "A bit-exact reference for FP8 E4M3 inference: check backends, inspect checkpoints, generate text."
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (check.check, inspect.inspect, generate.generate, demo.demo, bench.bench):
+for _command in (check.check, fingerprint.fingerprint, inspect.inspect, generate.generate, demo.demo, bench.bench):
     app.command()(_command)
 app.add_typer(quantize_rule.app, name="quantize-rule")
 app.add_typer(vectors.app, name="vectors")

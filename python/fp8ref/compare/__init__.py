@@ -22,7 +22,8 @@ Definitions and proofs: spec/compare.md
 
 from ._bound import bound, exact_values
 from ._contract import Statistics, Tile, contract, statistics
+from ._sequential import sequential
 from ._ulp import ulp
 from ._units import ACCUMULATORS
 
-__all__ = ["ACCUMULATORS", "Statistics", "Tile", "bound", "contract", "exact_values", "statistics", "ulp"]
+__all__ = ["ACCUMULATORS", "Statistics", "Tile", "bound", "contract", "exact_values", "sequential", "statistics", "ulp"]

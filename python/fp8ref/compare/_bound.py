@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..golden._args import bias_vector, choice, describe, fail, float32_scale
 from ..golden._foreign import as_array
 from ..golden._round import FORMATS, check_environment
-from ._chain import OUTWARD, Sums, chains, half_unit, slack_of
+from ._chain import OUTWARD, SECOND_ORDER, Sums, any_order, chains, half_unit, slack_of
 from ._operands import BLOCK, OP, Float64, Side, blocks, scale, side
-from ._units import UNITS, Unit
+from ._units import FLOAT32, UNITS, AnyOrder, Unit
 
 # Outputs worked on at once: the planes stay in cache, and BLAS takes so small a product of a step in one thread.
 PLANE = 1 << 13
@@ -22,6 +22,7 @@ EPILOGUES = ("a_b", "b_a", "ab")
 BLOCK_EPILOGUES = ("deepgemm", "triton", "triton_ba")
 OVERFLOWS = ("saturate", "nan")
 E4M3 = "float8_e4m3fn"
+USUAL_SCALES = (2.0**-40, 2.0**40)  # so that no scaled operand or product underflows or overflows [BOUND-FLOAT32]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Problem:
     b_scale: Float64
     bias: Float64 | None
     out_dtype: str
-    unit: Unit | None  # None: exact
+    unit: Unit | AnyOrder | None  # None: exact
     epilogue: str
     split_k: int
     out_scale: float | None
@@ -97,6 +98,8 @@ def _scaled(problem: Problem, acc: Sums, slack: float) -> Sums:
     """Scales of rows and columns in the order of the epilogue; with a bias the last step is fused. [BOUND-EPILOGUE]"""
     left, right = problem.scales(0)
     lost: Float64 | None = None
+    if isinstance(problem.unit, AnyOrder) and problem.bias is not None:  # the bias may be added after all scales
+        return _fused(_times(_times(acc, right, slack), left, slack), np.ones(()), _bias(problem), slack)
     if problem.epilogue == "ab":
         y, (last, lost) = acc, _alpha(acc, left, right, slack)
     else:
@@ -116,13 +119,18 @@ def _block_sums(problem: Problem, slack: float) -> Sums:
         dot = chains(problem.unit, problem.a, problem.b, *span, 1, slack)
         if problem.epilogue in EPILOGUES:  # exact: one rounding of the whole sum, bias included
             factor = left * right
-            total = Sums(total.value + factor * dot.value, total.absolute + factor * dot.absolute, total.error)
+            lost_here = np.zeros(()) if problem.unit is None else factor * dot.error
+            value, absolute = total.value + factor * dot.value, total.absolute + factor * dot.absolute
+            total = Sums(value, absolute, (total.error + lost_here) * OUTWARD)
         elif problem.epilogue == "deepgemm":
             factor, lost = _alpha(dot, left, right, slack)
             total = _fused(dot, factor, total, slack, lost)
         else:
             first, last = (left, right) if problem.epilogue == "triton" else (right, left)
             total = _fused(_times(dot, first, slack), last, total, slack)
+    if problem.epilogue in EPILOGUES and problem.unit is not None:  # float32: the blocks' sums in any order
+        error = total.error + (blocks(k) + 3) * 2.0**-24 * SECOND_ORDER * total.absolute
+        total = Sums(total.value, total.absolute, error * OUTWARD)
     if problem.epilogue in EPILOGUES or problem.bias is not None:
         return _fused(total, np.ones(()), _bias(problem), slack)
     return total
@@ -142,6 +150,15 @@ def _output(problem: Problem, y: Sums, slack: float) -> Float64:
     return (y.error + half_unit(size, 0.0, fmt.precision, fmt.emin, limit)) * OUTWARD
 
 
+def _roundings(problem: Problem) -> Float64:
+    """How often products are rounded if the operands are scaled first: the operands, and then the product."""
+    left, right = problem.scales(0)
+    each = [np.where(np.frexp(s)[0] == 0.5, 0.0, 1.0) for s in (left, right)]
+    count = np.asarray(each[0] + each[1])
+    usual = [(s == 0) | ((s >= USUAL_SCALES[0]) & (s <= USUAL_SCALES[1])) for s in (left, right)]
+    return np.where(usual[0] & usual[1], count + (count > 0), np.inf)
+
+
 def _usable(x: Float64) -> NDArray[np.bool_]:
     """Which rows of a scale are finite."""
     good = np.asarray(np.isfinite(x))
@@ -154,7 +171,10 @@ def _of(problem: Problem, slack: float) -> Float64:
         y = _block_sums(problem, slack + 2.0**-48)
     else:
         k = problem.a.values.shape[1]
-        acc = chains(problem.unit, problem.a, problem.b, 0, k, problem.split_k, slack)
+        if isinstance(problem.unit, AnyOrder):
+            acc = any_order(problem.a, problem.b, 0, k, _roundings(problem))
+        else:
+            acc = chains(problem.unit, problem.a, problem.b, 0, k, problem.split_k, slack)
         y = _scaled(problem, acc, slack + 2.0**-48)
     out = _output(problem, y, slack + 2.0**-48)
     rows = problem.a.finite & _usable(problem.a_scale)
@@ -203,7 +223,7 @@ def _problem(
         None if out_scale is None else float(float32_scale(OP, "out_scale", out_scale)),
         overflow,
     )
-    if problem.by_block and epilogue in EPILOGUES and accumulate != "exact":
+    if problem.by_block and epilogue in EPILOGUES and accumulate not in ("exact", FLOAT32):
         raise fail(OP, f"accumulate={accumulate!r} with block scales needs one of {', '.join(BLOCK_EPILOGUES)}")
     if epilogue in BLOCK_EPILOGUES and split_k != 1:
         raise fail(OP, f"epilogue={epilogue!r} needs split_k=1")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden._exact import lowest_exponents
 from ._operands import NOTHING, Float64, Side
-from ._units import Indices, Unit, splits
+from ._units import AnyOrder, Indices, Unit, splits
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # from here on RN32 gives an infinity
 # Each step of a bound is at most 32 float64 operations on numbers that are not negative, each off by 2**-53: what a
@@ -18,6 +19,8 @@ FLOAT32_LIMIT = 2.0**128 - 2.0**103  # from here on RN32 gives an infinity
 OUTWARD = 1 + 2.0**-47
 # 33 residues of at most 24 bits, added in float32.
 OUTWARD32 = 1 + 2.0**-17
+# Products of three roundings, and n - 1 more: (1 + u)^3 and what it does to n, for n below 2^20. [BOUND-FLOAT32]
+SECOND_ORDER = 1 + 2.0**-20
 
 
 def exponent(x: Float64) -> NDArray[np.int32]:
@@ -143,8 +146,24 @@ def _chain(unit: Unit, a: Side, b: Side, steps: Iterable[Indices], slack: float)
     return state
 
 
-def chains(unit: Unit | None, a: Side, b: Side, start: int, stop: int, split_k: int, slack: float) -> Sums:
+def any_order(a: Side, b: Side, start: int, stop: int, roundings: Float64) -> Sums:
+    """float32 sums over k = start..stop-1 in any order, each product rounded so many times before. [BOUND-FLOAT32]"""
+    left, right = a.values[:, start:stop], b.values[:, start:stop]
+    value, absolute = left @ right.T, (np.abs(left) @ np.abs(right).T) * OUTWARD
+    count = (left != 0).astype(np.float64) @ (right != 0).astype(np.float64).T
+    grain = 2.0 ** sum(int(lowest_exponents(x).min(initial=0)) for x in (left, right))
+    error = (np.maximum(count - 1, 0) + roundings) * 2.0**-24 * absolute * SECOND_ORDER
+    error = np.where((absolute <= 2.0**24 * grain) & (roundings == 0), 0.0, error)
+    if grain < 2.0**-149:
+        error = error + count * 2.0**-149
+    error = np.where(absolute < 2.0**127, error, np.inf)
+    return Sums(value, absolute, error * OUTWARD, 0.0 if roundings.any() else grain)
+
+
+def chains(unit: Unit | AnyOrder | None, a: Side, b: Side, start: int, stop: int, split_k: int, slack: float) -> Sums:
     """The accumulator over k = start..stop-1; ``unit`` None is the exact sum, rounded once."""
+    if isinstance(unit, AnyOrder):
+        return any_order(a, b, start, stop, np.zeros(()))
     if unit is None:
         left, right = a.values[:, start:stop], b.values[:, start:stop]
         exact = Sums(left @ right.T, (np.abs(left) @ np.abs(right).T) * OUTWARD, np.zeros(()))

@@ -47,5 +47,6 @@ def ulp(actual: Any, expected: Any) -> NDArray[np.int64]:
     if left.dtype not in DTYPES or (left.dtype, left.shape) != (right.dtype, right.shape):
         raise fail(OP, f"two arrays of one format and shape are needed, got {describe(left)} and {describe(right)}")
     distance = np.abs(_ordered(left) - _ordered(right))
-    nan = np.isnan(left), np.isnan(right)
+    with np.errstate(invalid="ignore"):  # ml_dtypes flags signalling NaNs
+        nan = np.isnan(left), np.isnan(right)
     return np.where(nan[0] & nan[1], 0, np.where(nan[0] | nan[1], NAN_DISTANCE, distance))

@@ -41,6 +41,14 @@ class Unit:
             yield [step for step in kept if step.size]
 
 
+@dataclass(frozen=True)
+class AnyOrder:
+    """float32 sums in any order, with FMA or without, the scales anywhere. [BOUND-FLOAT32]"""
+
+
+FLOAT32 = "float32"  # its name
+
+
 def _of(row: _units.Unit, interval: int | None = None) -> Unit:
     numbers = (row.block, row.fraction_bits, row.result.bits, row.floor)
     if row.order == "rewritten":  # two 16-bit instructions from +0; the accumulator is added last [MMA-REWRITE]
@@ -49,7 +57,7 @@ def _of(row: _units.Unit, interval: int | None = None) -> Unit:
 
 
 # By the class of operands and the accumulator's name.
-UNITS: dict[str, dict[str, Unit]] = {
+UNITS: dict[str, dict[str, Unit | AnyOrder]] = {
     "fp8": {
         chain.name: _of(_units.UNITS[chain.unit, "fp8", "float32"], chain.interval)
         for chain in _units.ACCUMULATORS.values()
@@ -59,6 +67,8 @@ UNITS: dict[str, dict[str, Unit]] = {
         for operands in ("bf16", "fp16")
     },
 }
+for _units_of_class in UNITS.values():
+    _units_of_class[FLOAT32] = AnyOrder()
 ACCUMULATORS = ("exact", *dict.fromkeys(name for units in UNITS.values() for name in units))
 
 

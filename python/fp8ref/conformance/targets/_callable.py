@@ -72,6 +72,12 @@ class CallableTarget(Target):
 
     def call(self, function: str, arguments: Mapping[str, Any], implied: frozenset[str] = frozenset()) -> Outcome:
         """As :meth:`Target.call`."""
+        try:
+            return self._call(function, arguments, implied)
+        except NotImplementedError as error:  # arrays that this library lacks
+            return Outcome(unsupported=str(error))
+
+    def _call(self, function: str, arguments: Mapping[str, Any], implied: frozenset[str]) -> Outcome:
         positional: list[Any] = []
         named: dict[str, Any] = {}
         for name, default in defaults(function).items():
@@ -85,13 +91,13 @@ class CallableTarget(Target):
         try:
             result = self._functions[function](*positional, **named)
             outputs = result if isinstance(result, tuple | list) else (result,)
-            arrays = [self._arrays.back(output) for output in outputs]
+            names = (*OUTPUTS[function], *(f"output {i}" for i in range(len(OUTPUTS[function]), len(outputs))))
+            arrays = [self._arrays.back(output, name) for output, name in zip(outputs, names, strict=False)]
         except NotImplementedError as error:
             return Outcome(unsupported=str(error) or "NotImplementedError")
         except Exception as error:  # whatever a stranger's code raises is an outcome
             return Outcome(error=type(error).__name__, message=str(error).split("\n")[0])
-        names = OUTPUTS[function]
-        return Outcome({(names[i] if i < len(names) else f"output {i}"): array for i, array in enumerate(arrays)})
+        return Outcome(dict(zip(names, arrays, strict=False)))
 
     def set_threads(self, threads: int) -> str:
         """As :meth:`Target.set_threads`: by the module's function of that name."""
