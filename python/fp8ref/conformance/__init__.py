@@ -12,10 +12,11 @@ from __future__ import annotations
 from .cases import LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
-from .result import Invariance, OpResult, Report
+from .result import CaseResult, Invariance, OpResult, Report
 from .results import ResultsTarget
 from .runner import check, stems
 from .targets import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, Target, TargetError
+from .xfails import Stale, Xfail, XfailError
 
 __all__ = [
     "EVERY",
@@ -23,6 +24,7 @@ __all__ = [
     "BackendTarget",
     "CallableTarget",
     "Case",
+    "CaseResult",
     "Claim",
     "Invariance",
     "LibraryTarget",
@@ -32,9 +34,12 @@ __all__ = [
     "Outcome",
     "PipeTarget",
     "Report",
+    "Stale",
     "ResultsTarget",
     "Target",
     "TargetError",
+    "Xfail",
+    "XfailError",
     "cases_of",
     "check",
     "stems",

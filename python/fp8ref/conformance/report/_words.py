@@ -51,12 +51,11 @@ def summary(report: Report) -> str:
         parts.append(f"{len(wrong)} of {counted(len(report.results), 'op')} {verb}: {', '.join(wrong)}.")
     if broken:
         parts.append(f"Not invariant: {', '.join(broken)}.")
+    if parts:
+        return " ".join(parts)
+    right = f"{counted(cases, 'case')} of {counted(len(report.results), 'op')} {'is' if cases == 1 else 'are'} right"
     failed = sum(len(result.expected_failures) for result in report.results)
-    known = f", but for {counted(failed, 'expected failure')}" if failed else ""
-    return (
-        " ".join(parts)
-        or f"{counted(cases, 'case')} of {counted(len(report.results), 'op')} {'is' if cases == 1 else 'are'} right{known}."
-    )
+    return f"{right}, but for {counted(failed, 'expected failure')}." if failed else f"{right}."
 
 
 def counted(number: int, word: str) -> str:
