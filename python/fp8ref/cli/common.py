@@ -122,7 +122,7 @@ def write_text(target: str, text: str) -> None:
     try:
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
-    except OSError:
+    except (OSError, UnicodeError):
         aside.unlink(missing_ok=True)
         raise
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -88,7 +89,7 @@ def _cells(picture: Picture, size: float, left: float, top: float) -> list[str]:
     paths: dict[int, list[str]] = {}
     for y, row in enumerate(shade):
         edges = [0, *(np.flatnonzero(np.diff(row)) + 1).tolist(), len(row)]
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in itertools.pairwise(edges):
             if row[start]:
                 x, run = left + start * size, (stop - start) * size
                 paths.setdefault(int(row[start]), []).append(f"M{x:g} {top + y * size:g}h{run:g}v{size:g}h{-run:g}z")

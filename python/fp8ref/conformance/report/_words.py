@@ -27,7 +27,7 @@ CLAUSES: dict[str, tuple[str, str]] = {
     "accumulator": ("mma", "[MMA-UNITS]"),
     "epilogue_order": ("scaled_mm", "[MM-EPILOGUE-A-B]"),
     "scale_broadcast": ("scaled_mm", "[MM-SCALES]"),
-    "layout": ("scaled_mm", "[MM-SHAPES]"),
+    "layout": ("scaled_mm", "[MM-CODES]"),
     "k_tail": ("scaled_mm", "[MM-EXACT]"),
     "group_boundary": ("grouped_mm", "[GROUPED-OFFSETS]"),
     "stale_output": ("grouped_mm", "[GROUPED-OUT]"),
