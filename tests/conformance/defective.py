@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import fp8ref
 from conformance.defects import DEFECTS
 from fp8ref.conformance import CallableTarget, Claim, Invariance, Report, check
 
 ODD = "a.package.whose.name.says.everything.about.it.and.<more>&:scaled_mm"
+
+
+# For programs in other folders: fp8ref from where this process has it.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fp8ref.__file__).parents[1])}
 
 
 def target_of(name: str, title: str = "") -> CallableTarget:
@@ -31,11 +35,6 @@ def target_of(name: str, title: str = "") -> CallableTarget:
 
     wrong.__signature__ = signature  # type: ignore[attr-defined]
     return CallableTarget({defect.function: wrong}, name=title or f"defects:{defect.function}")
-
-
-def numpy_decode(codes: Any) -> Any:
-    """A second op, which is right."""
-    return fp8ref.decode(np.asarray(codes))
 
 
 @functools.cache

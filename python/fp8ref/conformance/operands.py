@@ -98,6 +98,8 @@ def _scale(name: str, scale: Any, row: int, rows: int, k: int) -> str:
     array = as_array(scale)
     if array.size == 1:
         return f"{name} {bits(array.reshape(()))}"
+    if not array.size:
+        return f"{name} has no blocks"
     place = (row if array.shape[0] == rows else row // TILE, k // TILE if array.shape[1] > 1 else 0)
     return _element(name, array, place)
 

@@ -64,7 +64,7 @@ def pictures(case: str, expected: Outcome, got: Outcome) -> list[Picture]:
     output = max(apart, key=lambda name: int(np.count_nonzero(apart[name])), default="")
     if not output or not apart[output].any():
         return []
-    want, have, different = expected.arrays[output], got.arrays[output], apart[output]
+    want, have, different = map(np.atleast_1d, (expected.arrays[output], got.arrays[output], apart[output]))
     cell, counts = reduced(different.reshape(_matrix(want.shape)))
     magnitudes, errors = _errors(want[different], have[different])
     return [Picture(case, output, want.shape, int(counts.sum()), cell, counts, magnitudes, errors)]

@@ -47,7 +47,7 @@ def to_html(report: Report) -> str:
         **report.facts,
         **_words.machine(),
     }
-    return _template().render(
+    page = _template().render(
         report=report,
         summary=_words.summary(report),
         facts={name: value for name, value in facts.items() if value},
@@ -55,6 +55,7 @@ def to_html(report: Report) -> str:
         differing=[_section(result) for result in report.results if not result.equal],
         shown=SHOWN,
     )
+    return _words.clean(page)
 
 
 def _section(result: OpResult) -> dict[str, Any]:

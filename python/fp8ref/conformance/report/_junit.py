@@ -3,25 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from ..outcome import Mismatch
 from ..result import CaseResult, Invariance, OpResult, Report
-from ._words import details, message, share
-
-# What XML 1.0 cannot hold, not even escaped.
-FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def clean(text: str) -> str:
-    """The text with what XML cannot hold written as an escape.
-
-    Example:
-        >>> clean("a\\x00b")
-        'a\\\\x00b'
-    """
-    return FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+from ._words import clean, details, message, share
 
 
 def _element(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:

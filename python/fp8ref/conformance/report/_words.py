@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ...compare.classify import Reason
 from ..outcome import HISTOGRAM_LABELS, Mismatch
 from ..result import OpResult, Report
 
+# What XML and HTML cannot hold, not even escaped.
+FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SPEC = "https://github.com/fp8ref/fp8ref/blob/main/spec"
 # The clause that a reason breaks, and the page that has it.
 CLAUSES: dict[str, tuple[str, str]] = {
@@ -36,6 +39,16 @@ CLAUSES: dict[str, tuple[str, str]] = {
     "interface": ("conformance", "[TARGET-CALL]"),
     "unknown": ("conformance", "[CLAIM-BITS]"),
 }
+
+
+def clean(text: str) -> str:
+    """The text with what XML cannot hold written as an escape.
+
+    Example:
+        >>> clean("a\\x00b")
+        'a\\\\x00b'
+    """
+    return FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def summary(report: Report) -> str:
