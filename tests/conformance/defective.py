@@ -33,7 +33,7 @@ def target_of(name: str, title: str = "") -> CallableTarget:
             raise NotImplementedError("no float16 \x00 <here>")
         return defect.wrong(**bound.arguments)
 
-    wrong.__signature__ = signature  # type: ignore[attr-defined]
+    wrong.__signature__ = signature
     return CallableTarget({defect.function: wrong}, name=title or f"defects:{defect.function}")
 
 

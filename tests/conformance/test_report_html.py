@@ -137,7 +137,7 @@ def test_a_map_shows_the_tile_that_is_wrong() -> None:
     got = expected.copy()
     got[128:192, 64:] = 0
     found = _picture(expected, got)
-    plot = ElementTree.fromstring(map_plot(found))  # type: ignore[arg-type]
+    plot = ElementTree.fromstring(map_plot(found))
     (path,) = plot.iter(f"{SVG}path")
     assert path.get("class") == "shade4"  # whole cells
     runs = re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)", path.get("d", ""))
@@ -153,9 +153,9 @@ def test_errors_against_magnitude() -> None:
     got = np.nextafter(expected, np.float32(9), dtype=np.float32)
     got[3] = np.nan
     found = _picture(expected, got)
-    assert found.errors.sum() == 5  # type: ignore[attr-defined]
-    assert found.errors[-1].tolist() == [1, 0, 0, 0, 0, 0, 0, 1]  # type: ignore[attr-defined]
-    plot = ElementTree.fromstring(error_plot(found))  # type: ignore[arg-type]
+    assert found.errors.sum() == 5
+    assert found.errors[-1].tolist() == [1, 0, 0, 0, 0, 0, 0, 1]
+    plot = ElementTree.fromstring(error_plot(found))
     tips = [rect[0].text for rect in plot.iter(f"{SVG}rect") if len(rect)]
     assert tips == ["about 2^-20, 1 ulp: 1", "about 2^0, 1 ulp: 2", "about 2^2, 1 ulp: 1", "about 2^2, special ulp: 1"]
 
@@ -163,7 +163,7 @@ def test_errors_against_magnitude() -> None:
 def test_bars_grow_with_what_they_count() -> None:
     counts = (1, 0, 10, 1000, 5, 100000, 7, 2)
     plot = ElementTree.fromstring(histogram_plot(counts))
-    bars = {rect[0].text.split(":")[0]: float(rect.get("height", "")) for rect in plot.iter(f"{SVG}rect")}  # type: ignore[union-attr]
+    bars = {rect[0].text.split(":")[0]: float(rect.get("height", "")) for rect in plot.iter(f"{SVG}rect")}
     order = sorted(bars, key=lambda label: bars[label])
     wanted = sorted((c, label) for c, label in zip(counts, HISTOGRAM_LABELS, strict=True) if c)
     assert order == [label for _, label in wanted]
@@ -186,4 +186,4 @@ def test_pictures_of_any_type_and_shape(dtype: type) -> None:
 def test_the_gallery_prefers_matrices_of_different_shapes() -> None:
     shapes = [(1, 9), (40, 50), (40, 50), (3, 3), (9, 9), (2, 70), (1, 500)]
     found = [_picture(np.zeros(shape, np.float32), np.eye(*shape, dtype=np.float32)) for shape in shapes]
-    assert [drawn.shape for drawn in gallery(found)] == [(40, 50), (9, 9), (3, 3), (2, 70)]  # type: ignore[attr-defined,arg-type]
+    assert [drawn.shape for drawn in gallery(found)] == [(40, 50), (9, 9), (3, 3), (2, 70)]

@@ -22,7 +22,7 @@ class Digest:
 
     Example:
         >>> Digest().add(Case("one", "residual", {"x": np.float32(1)}), Outcome(error="OpError")).text()[:23]
-        'sha256:ba3b7f4eb7d7a39d'
+        'sha256:e711894ab8129371'
     """
 
     def __init__(self) -> None:

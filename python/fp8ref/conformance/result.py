@@ -23,6 +23,11 @@ class Invariance:
     detail: str = ""
     claimed: str = "claimed"  # "reported" where a broken one is no failure
 
+    @property
+    def broken(self) -> bool:
+        """Whether it is a failure."""
+        return self.state == "broken" and self.claimed == "claimed"
+
 
 @dataclass(frozen=True)
 class CaseResult:
@@ -89,8 +94,7 @@ class Report:
     @property
     def equal(self) -> bool:
         """Every op is equal, and every claimed invariance holds."""
-        broken = any(item.state == "broken" and item.claimed == "claimed" for item in self.invariances)
-        return not broken and all(result.equal for result in self.results)
+        return not any(item.broken for item in self.invariances) and all(result.equal for result in self.results)
 
     @property
     def verdict(self) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from ..outcome import Mismatch
-from ..result import CaseResult, Invariance, OpResult, Report
+from ..result import CaseResult, OpResult, Report
 from ._words import clean, details, message, share
 
 
@@ -74,15 +74,12 @@ def _case(suite: ElementTree.Element, op: str, case: CaseResult, mismatch: Misma
 
 
 def _invariances(root: ElementTree.Element, report: Report) -> ElementTree.Element:
-    def fails(item: Invariance) -> str:
-        return "failure" if item.state == "broken" and item.claimed == "claimed" else ""
-
-    failures = sum(bool(fails(item)) for item in report.invariances)
-    skipped = sum(not fails(item) and item.state != "held" for item in report.invariances)
+    failures = sum(item.broken for item in report.invariances)
+    skipped = sum(not item.broken and item.state != "held" for item in report.invariances)
     suite = _open(root, "invariance", (len(report.invariances), failures, skipped), 0.0, report)
     for item in report.invariances:
         test = _element(suite, "testcase", classname=f"fp8ref.{item.op}", name=f"invariance/{item.name}", time="0")
-        if fails(item):
+        if item.broken:
             _element(test, "failure", item.detail, message=item.detail or item.state, type="invariance")
         elif item.state != "held":
             _element(test, "skipped", message=f"{item.state}, {item.claimed}: {item.detail}")

@@ -54,7 +54,7 @@ def clean(text: str) -> str:
 def summary(report: Report) -> str:
     """The verdict in one sentence."""
     wrong = [result.op for result in report.results if not result.equal]
-    broken = [f"{item.op} {item.name}" for item in report.invariances if item.state == "broken"]
+    broken = [f"{item.op} {item.name}" for item in report.invariances if item.broken]
     cases = sum(result.checked for result in report.results)
     if report.verdict == "unsupported":
         return "The target refused every case: nothing was checked."
