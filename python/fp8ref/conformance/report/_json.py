@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
 from ...compare.classify import KINDS
+from .._schema import schema_text
 from ..outcome import HISTOGRAM_LABELS, Mismatch
 from ..result import OpResult, Report
 from ._words import CLAUSES, machine, total
@@ -23,8 +23,7 @@ def schema(name: str) -> Any:
         >>> schema("claim")["properties"]["format"]["const"]
         'fp8ref.claim/1'
     """
-    package = resources.files("fp8ref.conformance") / "schemas"
-    return json.loads((package / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(schema_text(name))
 
 
 def mismatch_json(mismatch: Mismatch) -> dict[str, Any]:

@@ -53,8 +53,9 @@ def _line(console: Console, text: str, indent: int, style: str = "") -> None:
 def _print_differences(result: OpResult, console: Console) -> None:
     if result.equal:
         return
-    wrong = counted(len(result.mismatches), "case")
-    _line(console, f"{result.op}: {wrong}, {counted(result.differing, 'element')} differ", 0, "bold")
+    verb = "differs" if len(result.mismatches) == 1 else "differ"
+    wrong = f"{counted(len(result.mismatches), 'case')} {verb} in {counted(result.differing, 'element')}"
+    _line(console, f"{result.op}: {wrong}", 0, "bold")
     for reason in result.reasons:
         words = ", ".join(filter(None, (reason.detail, share(reason))))
         _line(console, f"{reason.kind}: {words}", 2, "yellow")
