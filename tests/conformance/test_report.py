@@ -109,7 +109,7 @@ def test_json_has_reasons_and_what_was_refused() -> None:
 
 
 def test_every_reason_has_a_clause_that_exists() -> None:
-    assert set(CLAUSES) == set(KINDS)
+    assert set(KINDS) <= set(CLAUSES)
     for page, clause in CLAUSES.values():
         assert f"**{clause}**" in (ROOT / "spec" / f"{page}.md").read_text(encoding="utf-8")
 

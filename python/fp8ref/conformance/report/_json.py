@@ -54,7 +54,14 @@ def _row(result: OpResult) -> dict[str, Any]:
         "equal": result.equal,
         "digest": result.digest,
         "reasons": [
-            {**asdict(reason), "meaning": KINDS[reason.kind], "clause": CLAUSES[reason.kind][1].strip("[]")}
+            {
+                "kind": reason.kind,
+                "detail": reason.detail,
+                "explains": reason.explains,
+                "of": reason.of,
+                "meaning": KINDS[reason.kind],
+                "clause": CLAUSES[reason.kind][1].strip("[]"),
+            }
             for reason in result.reasons
         ],
         "histogram": dict(zip(HISTOGRAM_LABELS, total(result), strict=True)),

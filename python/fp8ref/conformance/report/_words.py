@@ -29,6 +29,7 @@ CLAUSES: dict[str, tuple[str, str]] = {
     "reciprocal": ("quantize", "[QUANT-DIVIDE]"),
     "accumulator": ("mma", "[MMA-UNITS]"),
     "epilogue_order": ("scaled_mm", "[MM-EPILOGUE-A-B]"),
+    "factor": ("scaled_mm", "[MM-SCALES]"),
     "scale_broadcast": ("scaled_mm", "[MM-SCALES]"),
     "layout": ("scaled_mm", "[MM-CODES]"),
     "k_tail": ("scaled_mm", "[MM-EXACT]"),
