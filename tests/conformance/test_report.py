@@ -47,7 +47,7 @@ def test_the_table_says_what_differs_and_keeps_its_width(width: int) -> None:
     for part in (first.case, f"expected {first.expected}", f"got {first.got}", f"{first.ulp:,} ulp", *first.operands):
         assert part in flat
     assert ODD in text.replace("\n", "")
-    assert "cases unsupported: no float16" in flat
+    assert "cases unsupported: no float16 \\x00 <here>" in flat
     assert "stale xfail scaled_mm/5x7x32/*: all its cases pass" in flat
     assert "stale xfail scaled_mm/nothing/*: no case of this run has such a name" in flat
     assert "2 cases failed as the tester expects" in flat
@@ -72,8 +72,11 @@ def test_table_and_json_of_many_mismatches() -> None:
 
 
 def test_markup_of_a_stranger_is_text() -> None:
-    bad = OpResult("e4m3", cases=1, mismatches=[Mismatch("[red]x", "[/]", (), "[bold]", "y", 1)])
-    assert "[red]x, [/]" in _table(Report("[link]t", "quick", (bad,)), 80)
+    bad = OpResult("e4m3", cases=1, mismatches=[Mismatch("[red]x", "[/]", (), "[bold]", "\x1b[2J", 1)])
+    text = _table(Report("[link]t", "quick", (bad,)), 80)
+    assert "[red]x, [/]" in text
+    assert "got \\x1b[2J" in text
+    assert "\x1b" not in text
 
 
 def _valid(name: str, document: Any) -> list[str]:

@@ -14,7 +14,7 @@ from ..errors import Fp8RefError
 from .cases import Case, ModelCase
 from .claim import Claim
 from .examination import Examination
-from .report._words import details, message, share
+from .report._words import clean, details, message, share
 from .runner import Plan
 from .targets import open_target
 from .xfails import Xfail, read_xfails, stale
@@ -98,11 +98,11 @@ class Suite:
         examination = self._examinations[op]
         case = examination.run(self._cursors[op].seek(name))
         if case.state in ("unsupported", "skipped"):
-            pytest.skip(f"{case.state}: {case.detail}")
+            pytest.skip(clean(f"{case.state}: {case.detail}"))
         if case.state == "expected":
             pytest.xfail(case.detail or "expected by the tester")
         if examination.mismatch is not None:
-            raise Differs("\n".join([message(examination.mismatch), *details(examination.mismatch)]))
+            raise Differs(clean("\n".join([message(examination.mismatch), *details(examination.mismatch)])))
 
     # ---- the end -----------------------------------------------------------------------------------------------------
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..outcome import Mismatch
 from ..result import OpResult, Report
-from ._words import counted, distance, histogram, place, share, summary, total
+from ._words import clean, counted, distance, histogram, place, share, summary, total
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def print_report(report: Report, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    subject = Text.assemble(("target   ", "dim"), (report.subject, "bold"), overflow="fold")
+    subject = Text.assemble(("target   ", "dim"), (clean(report.subject), "bold"), overflow="fold")
     console.print(subject, highlight=False)
     console.print(Text.assemble(("contract ", "dim"), report.contract, ("   level ", "dim"), report.level))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
@@ -47,7 +47,7 @@ def _line(console: Console, text: str, indent: int, style: str = "") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    console.print(Padding(Text(text, style, overflow="fold"), (0, 0, 0, indent), expand=False), highlight=False)
+    console.print(Padding(Text(clean(text), style, overflow="fold"), (0, 0, 0, indent), expand=False), highlight=False)
 
 
 def _print_differences(result: OpResult, console: Console) -> None:

@@ -13,7 +13,7 @@ from ...compare.classify import Reason
 from ..outcome import HISTOGRAM_LABELS, Mismatch
 from ..result import OpResult, Report
 
-# What XML and HTML cannot hold, not even escaped.
+# What XML and HTML cannot hold, not even escaped, and what a terminal would obey.
 FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SPEC = "https://github.com/fp8ref/fp8ref/blob/main/spec"
 # The clause that a reason breaks, and the page that has it.
@@ -43,7 +43,7 @@ CLAUSES: dict[str, tuple[str, str]] = {
 
 
 def clean(text: str) -> str:
-    """The text with what XML cannot hold written as an escape.
+    """The text with control characters written as escapes.
 
     Example:
         >>> clean("a\\x00b")
