@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from rich.console import Console
 
-from fp8ref.conformance import Mismatch, OpResult, Outcome, Report, check
+from fp8ref.conformance import Outcome, check
 from fp8ref.conformance.outcome import compare, difference
-from fp8ref.conformance.report import print_report, to_json
 
 
 def _outcome(*arrays: Any) -> Outcome:
@@ -83,21 +79,3 @@ def test_scalars_have_no_coordinates() -> None:
 def test_check_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValueError, match="unknown op 'nothing'"):
         check("golden", ["nothing"])
-
-
-def test_report_as_table_and_as_json() -> None:
-    mismatches = [Mismatch(f"case {i}", "output 0", (1, 2), "0x7f", "0x7e", 3) for i in range(5)]
-    bad = OpResult("scaled_mm", cases=9, elements=1000, differing=15, mismatches=mismatches)
-    report = Report("cpu", "quick", (OpResult("e4m3", cases=2, elements=10), bad))
-    assert not report.equal
-    document = json.loads(to_json(report))
-    assert document["equal"] is False
-    assert [row["equal"] for row in document["ops"]] == [True, False]
-    assert document["ops"][1]["mismatches"][4]["case"] == "case 4"
-    assert document["ops"][1]["mismatches"][0]["index"] == [1, 2]
-    console = Console(file=io.StringIO(), width=120)
-    print_report(report, console)
-    text = console.file.getvalue()
-    assert "case 0, output 0[1, 2]" in text
-    assert "golden 0x7f  cpu 0x7e" in text
-    assert "2 more cases" in text

@@ -35,7 +35,7 @@ OUTSIDE = {
     "checkpoint": {"numpy", "ml_dtypes", "safetensors"},
     "compare": {"numpy", "ml_dtypes"},
     "model": {"numpy", "tokenizers", "jinja2"},
-    "conformance": {"numpy", "ml_dtypes", "rich", "safetensors", "pytest"},
+    "conformance": {"numpy", "ml_dtypes", "rich", "safetensors", "pytest", "jinja2", "markupsafe"},
     "demo": {"numpy", "ml_dtypes", "gguf", "tokenizers"},
     "bench": {"numpy"},
     "cli": {"typer", "rich"},

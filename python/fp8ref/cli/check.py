@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BackendError
-from .common import Backend, Level, err, misuse, out, progress, write_json
+from .common import Backend, Level, misuse, progress
 from .opening import (
     TARGETS,
     TIMEOUT,
@@ -23,11 +23,22 @@ from .opening import (
     TimeoutOption,
     open_target,
 )
+from .reporting import (
+    ClaimOption,
+    HtmlOption,
+    JsonOption,
+    JunitOption,
+    StaleOption,
+    StaleXfails,
+    WhoOption,
+    XfailsOption,
+    deliver,
+    expected,
+    one_stdout,
+)
 
 if TYPE_CHECKING:
-    from ..conformance import Claim, Report, Target
-
-REPORTS = "Reports"
+    from ..conformance import Claim, Report, Target, Xfail
 
 
 def check(
@@ -62,9 +73,13 @@ def check(
         Level, typer.Option(help="quick takes seconds, full about a minute, exhaustive half an hour.")
     ] = Level.QUICK,
     cases: Annotated[str, typer.Option(metavar="GLOB", help="Only cases whose OP/NAME matches.")] = "*",
-    json: Annotated[
-        str, typer.Option(metavar="FILE", help="The report as JSON; - is stdout.", rich_help_panel=REPORTS)
-    ] = "",
+    json: JsonOption = "",
+    junit: JunitOption = "",
+    html: HtmlOption = "",
+    claim: ClaimOption = "",
+    who: WhoOption = "",
+    xfails: XfailsOption = "",
+    stale_xfails: StaleOption = StaleXfails.WARN,
 ) -> None:
     """Compare a backend, or your own kernel, with golden: bit for bit, on built-in inputs.
 
@@ -85,26 +100,24 @@ def check(
 
       fp8ref check --results results --manifest vectors/manifest.json
 
+      fp8ref check scaled_mm --target mykernels:scaled_mm --html report.html --junit junit.xml --xfails known.txt
+
       fp8ref check e4m3 --level exhaustive     [dim]# all 2^32 float32 numbers[/]
     """
     from .. import conformance
-    from ..conformance import report as reports
 
+    files = {"json": json, "junit": junit, "html": html, "claim": claim}
+    one_stdout(files)
     opening = Opening(backend, target, arrays, library, pipe, results, manifest, timeout)
     asked = (tuple(dict.fromkeys(ops or ())), level.value, contract, cases)
     try:
         names = conformance.invariance.parse(invariance)
+        known = expected(xfails)
         with open_target(opening, asked[0]) as subject:
-            report = _run(subject, *_asked(subject, *asked), names)
+            report = _run(subject, *_asked(subject, *asked), names, known)
     except (BackendError, conformance.TargetError, ValueError) as error:
         misuse(str(error))
-    if json != "-":
-        reports.print_report(report, out)
-    if json:
-        write_json(json, reports.to_json(report))
-    if report.verdict == "unsupported":
-        err.print("fp8ref: warning: the target supports none of the cases: nothing was checked", markup=False)
-    raise typer.Exit(0 if report.equal else 1)
+    raise typer.Exit(deliver(report, files, who, stale_xfails))
 
 
 def _asked(
@@ -127,6 +140,7 @@ def _run(
     claim: Claim | None,
     pattern: str,
     names: tuple[str, ...] | None,
+    xfails: tuple[Xfail, ...],
 ) -> Report:
     """With a bar that counts ops and names the case at work."""
     from ..conformance import OpResult, check
@@ -142,4 +156,4 @@ def _run(
             step(done, total)
 
         step(0, total)
-        return check(target, selected, level, count, claim=claim, pattern=pattern, invariance=names)
+        return check(target, selected, level, count, claim=claim, pattern=pattern, xfails=xfails, invariance=names)

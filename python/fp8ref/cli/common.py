@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -108,12 +109,27 @@ def set_threads(threads: int | None) -> None:
         _ext.set_threads(threads)
 
 
-def write_json(target: str, text: str) -> None:
-    """To a file, or to stdout for ``-``."""
+def write_text(target: str, text: str) -> None:
+    """To a file, written aside and then renamed; or to stdout for ``-``."""
     if target == "-":
         print(text, end="")
         return
-    Path(target).write_text(text, encoding="utf-8")
+    path = Path(target)
+    if path.exists() and not path.is_file():  # a device, which cannot be replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except (OSError, UnicodeError):
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(target: str, text: str) -> None:
+    """As :func:`write_text`."""
+    write_text(target, text)
 
 
 def known(values: Sequence[str]) -> str:

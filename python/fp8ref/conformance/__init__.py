@@ -13,10 +13,11 @@ from . import invariance
 from .cases import FLAGS, LEVELS, Case, ModelCase, cases_of
 from .claim import EVERY, Claim
 from .outcome import Mismatch, Outcome
-from .result import Invariance, OpResult, Report
+from .result import CaseResult, Invariance, OpResult, Report
 from .results import ResultsTarget
 from .runner import check, stems
 from .targets import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, Target, TargetError
+from .xfails import Stale, Xfail, XfailError
 
 __all__ = [
     "EVERY",
@@ -25,6 +26,7 @@ __all__ = [
     "BackendTarget",
     "CallableTarget",
     "Case",
+    "CaseResult",
     "Claim",
     "Invariance",
     "LibraryTarget",
@@ -35,8 +37,11 @@ __all__ = [
     "PipeTarget",
     "Report",
     "ResultsTarget",
+    "Stale",
     "Target",
     "TargetError",
+    "Xfail",
+    "XfailError",
     "cases_of",
     "check",
     "invariance",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from ..compare.classify import Evidence, Reason
 from .outcome import Mismatch
+from .picture import Picture
+from .xfails import Stale
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,21 @@ class Invariance:
     state: str
     detail: str = ""
     claimed: str = "claimed"  # "reported" where a broken one is no failure
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is a failure."""
+        return self.state == "broken" and self.claimed == "claimed"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case."""
+
+    case: str
+    state: str  # equal, differs, unsupported, or expected: a mismatch that the tester named
+    seconds: float = 0.0
+    detail: str = ""  # what the target said, or the tester's reason
 
 
 @dataclass
@@ -36,7 +53,10 @@ class OpResult:
     unsupported: Counter[str] = field(default_factory=Counter)  # by what the target said, cases
     expected_failures: list[Mismatch] = field(default_factory=list)  # mismatches of the tester's xfails
     reasons: tuple[Reason, ...] = ()
-    evidence: list[Evidence] = field(default_factory=list)  # calls of mismatching ops, for reasons and plots
+    evidence: list[Evidence] = field(default_factory=list)  # calls, until the reasons are found
+    ran: list[CaseResult] = field(default_factory=list)  # every case, in order
+    pictures: list[Picture] = field(default_factory=list)  # of some of the mismatches
+    digest: str = ""  # of the cases and golden's results [REPORT-DIGEST]
 
     @property
     def equal(self) -> bool:
@@ -66,13 +86,15 @@ class Report:
     contract: str = "every"
     invariances: tuple[Invariance, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    stale_xfails: tuple[str, ...] = ()
+    stale_xfails: tuple[Stale, ...] = ()
+    date: str = ""  # when the run began, UTC
+    command: str = ""  # how it was started
+    who: str = ""  # who says so, for claims
 
     @property
     def equal(self) -> bool:
         """Every op is equal, and every claimed invariance holds."""
-        broken = any(item.state == "broken" and item.claimed == "claimed" for item in self.invariances)
-        return not broken and all(result.equal for result in self.results)
+        return not any(item.broken for item in self.invariances) and all(result.equal for result in self.results)
 
     @property
     def verdict(self) -> str:

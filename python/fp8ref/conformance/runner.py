@@ -6,23 +6,22 @@ Where the golden raises OpError a backend must raise it too; a stranger's target
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from ..compare.classify import Evidence, classify
 from ..table import ops
 from .cases import Case, ModelCase
 from .claim import EVERY, Claim, claimed_cases
+from .examination import Examination
 from .invariance import invariances
-from .judge import Judge, judge_of
-from .outcome import Mismatch, Outcome
+from .judge import judge_of
+from .outcome import Outcome
 from .result import OpResult, Report
 from .targets import BackendTarget, Target
-
-Answer = Callable[[Case | ModelCase], Outcome]
-KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
+from .xfails import Xfail, stale
 
 
 def stems(subject: str) -> tuple[str, ...]:
@@ -37,62 +36,6 @@ def stems_of(target: Target) -> tuple[str, ...]:
     return tuple(op.stem for op in ops() if set(op.functions) & set(target.functions()))
 
 
-def check_op(
-    stem: str,
-    cases: Iterable[Case | ModelCase],
-    golden: Answer,
-    subject: Answer,
-    judge: Judge,
-    xfails: Sequence[str] = (),
-    on_case: Callable[[Case | ModelCase], None] | None = None,
-    refused: str = "asked",
-) -> OpResult:
-    """Run both on every case of an op. ``golden`` and ``subject`` turn a case into its outcome.
-
-    ``refused`` says whether cases that golden refuses are ``asked`` or ``skipped``. [CLAIM-CASES]
-    """
-    result = OpResult(stem)
-    kept = 0
-    for case in cases:
-        if on_case is not None:
-            on_case(case)
-        start = time.perf_counter()
-        expected = golden(case)
-        if expected.error and refused == "skipped":
-            continue
-        middle = time.perf_counter()
-        got = subject(case)
-        result.subject_seconds += time.perf_counter() - middle
-        result.seconds += time.perf_counter() - start
-        result.cases += 1
-        if got.unsupported:
-            result.unsupported[got.unsupported] += 1
-            continue
-        result.elements += sum(array.size for array in expected.arrays.values())
-        mismatch = judge(case, expected, got)
-        if isinstance(case, Case) and not expected.error and kept < KEPT_BYTES:
-            passed = mismatch is None
-            call = Evidence(case.name, case.function, case.arguments, expected.arrays, got.arrays, got.error, passed)
-            result.evidence.append(call)
-            kept += call.size
-        if mismatch is not None:
-            _count(result, mismatch, xfails)
-    if result.equal:
-        result.evidence.clear()
-    else:
-        result.reasons = classify(result.evidence)
-    return result
-
-
-def _count(result: OpResult, mismatch: Mismatch, xfails: Sequence[str]) -> None:
-    """A mismatch, or one that the tester expects. [CLAIM-XFAIL]"""
-    if any(fnmatchcase(f"{result.op}/{mismatch.case}", pattern) for pattern in xfails):
-        result.expected_failures.append(mismatch)
-        return
-    result.differing += mismatch.differing
-    result.mismatches.append(mismatch)
-
-
 def check(
     subject: str | Target,
     selected: Sequence[str] = (),
@@ -101,7 +44,7 @@ def check(
     *,
     claim: Claim | None = None,
     pattern: str = "*",
-    xfails: Sequence[str] = (),
+    xfails: Sequence[str | Xfail] = (),
     on_case: Callable[[Case | ModelCase], None] | None = None,
     invariance: Sequence[str] | None = None,
 ) -> Report:
@@ -128,34 +71,90 @@ def check(
         >>> check("golden", ["residual"]).equal
         True
     """
-    target = BackendTarget(subject) if isinstance(subject, str) else subject
-    native = isinstance(target, BackendTarget)
-    stated = claim or (EVERY if native else Claim())
-    refused = "asked" if native else "skipped"
-    reference = BackendTarget("golden")
+    date = now()
+    plan = Plan.of(subject, selected, level, claim, pattern)
+    expected = tuple(xfail if isinstance(xfail, Xfail) else Xfail(xfail) for xfail in xfails)
     results = []
-    wanted = _wanted(target, selected)
-    for stem, functions in wanted.items():
-
-        def answer(case: Case | ModelCase, op: str = stem) -> Outcome:
-            if isinstance(case, ModelCase):
-                assert isinstance(target, BackendTarget)
-                return target.run(case)
-            target.begin(f"{op}/{case.name}")
-            return target.call(case.function, case.arguments, frozenset(stated.of(case.function)))
-
-        cases = (
-            case
-            for case in claimed_cases(stem, level, stated)
-            if fnmatchcase(f"{stem}/{case.name}", pattern) and _asked(case, functions, native)
-        )
-        results.append(check_op(stem, cases, reference.run, answer, judge_of(stated), xfails, on_case, refused))
+    for stem in plan.functions:
+        examination = plan.examination(stem, expected)
+        for case in plan.cases(stem):
+            if on_case is not None:
+                on_case(case)
+            examination.run(case)
+        results.append(examination.finish())
         if on_op is not None:
             on_op(results[-1])
-    names = () if native and invariance is None else invariance
-    kept = tuple(invariances(target, wanted, stated, names))
-    report = Report(target.name, level, tuple(results), str(stated), kept, facts=target.facts())
-    return replace(report, stale_xfails=_stale(report, xfails))
+    names = () if invariance is None and isinstance(plan.target, BackendTarget) else invariance
+    kept = tuple(invariances(plan.target, plan.functions, plan.claim, names))
+    return replace(plan.report(results, expected, date), invariances=kept)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run asks of a target: the claim, and the functions of each op."""
+
+    target: Target
+    claim: Claim
+    level: str
+    pattern: str
+    functions: Mapping[str, tuple[str, ...]]  # by op
+
+    @staticmethod
+    def of(
+        subject: str | Target,
+        selected: Sequence[str] = (),
+        level: str = "quick",
+        claim: Claim | None = None,
+        pattern: str = "*",
+    ) -> Plan:
+        """The arguments of :func:`check`."""
+        target = BackendTarget(subject) if isinstance(subject, str) else subject
+        stated = claim or (EVERY if isinstance(target, BackendTarget) else Claim())
+        return Plan(target, stated, level, pattern, _wanted(target, selected))
+
+    def cases(self, stem: str) -> Iterator[Case | ModelCase]:
+        """The cases of an op, made one at a time."""
+        native = isinstance(self.target, BackendTarget)
+        for case in claimed_cases(stem, self.level, self.claim):
+            if fnmatchcase(f"{stem}/{case.name}", self.pattern) and _asked(case, self.functions[stem], native):
+                yield case
+
+    def examination(self, stem: str, xfails: Sequence[Xfail]) -> Examination:
+        """Of an op. What golden refuses, a backend must refuse, and a stranger is not asked. [CLAIM-CASES]"""
+
+        def answer(case: Case | ModelCase) -> Outcome:
+            if isinstance(case, ModelCase):
+                assert isinstance(self.target, BackendTarget)
+                return self.target.run(case)
+            self.target.begin(f"{stem}/{case.name}")
+            return self.target.call(case.function, case.arguments, frozenset(self.claim.of(case.function)))
+
+        refused = "asked" if isinstance(self.target, BackendTarget) else "skipped"
+        return Examination(stem, _reference().run, answer, judge_of(self.claim), xfails, refused)
+
+    def report(self, results: Sequence[OpResult], xfails: Sequence[Xfail], date: str) -> Report:
+        """What the run found."""
+        ran = [f"{result.op}/{case.case}" for result in results for case in result.ran]
+        failed = [f"{result.op}/{m.case}" for result in results for m in result.expected_failures]
+        offered = set(self.target.functions())
+        whole = self.pattern == "*" and all(
+            set(op.functions) & offered <= set(self.functions.get(op.stem, op.functions)) for op in ops()
+        )
+        old = stale(xfails, ran, failed, [result.op for result in results], "all" if whole else "some")
+        facts = self.target.facts()
+        return Report(
+            self.target.name, self.level, tuple(results), str(self.claim), facts=facts, stale_xfails=old, date=date
+        )
+
+
+@functools.cache
+def _reference() -> BackendTarget:
+    return BackendTarget("golden")
+
+
+def now() -> str:
+    """The time as reports have it: UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _asked(case: Case | ModelCase, functions: tuple[str, ...], native: bool) -> bool:
@@ -177,9 +176,3 @@ def _wanted(target: Target, selected: Sequence[str]) -> dict[str, tuple[str, ...
         functions = owner.functions if name == owner.stem else (name,)
         wanted[owner.stem] = (*wanted.get(owner.stem, ()), *(f for f in functions if f in offered))
     return wanted
-
-
-def _stale(report: Report, xfails: Sequence[str]) -> tuple[str, ...]:
-    """Patterns that no mismatch of the run needed."""
-    failed = [f"{result.op}/{m.case}" for result in report.results for m in result.expected_failures]
-    return tuple(pattern for pattern in xfails if not any(fnmatchcase(name, pattern) for name in failed))

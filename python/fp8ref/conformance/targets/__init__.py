@@ -6,6 +6,7 @@ from __future__ import annotations
 from ._backend import BackendTarget
 from ._callable import CallableTarget, functions_of
 from ._library import LibraryTarget
+from ._open import open_target
 from ._pipe import PipeTarget
 from ._target import Target, TargetError
 
@@ -17,4 +18,5 @@ __all__ = [
     "Target",
     "TargetError",
     "functions_of",
+    "open_target",
 ]
