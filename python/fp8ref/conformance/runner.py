@@ -7,7 +7,7 @@ Where the golden raises OpError a backend must raise it too; a stranger's target
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -22,6 +22,7 @@ from .targets import BackendTarget, Target
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
+REPEATED, TIMES = 3, 3  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 
 
 def stems(subject: str) -> tuple[str, ...]:
@@ -47,7 +48,7 @@ def check_op(
 ) -> OpResult:
     """Run both on every case of an op. ``golden`` and ``subject`` turn a case into its outcome."""
     result = OpResult(stem)
-    kept = 0
+    kept, cases_kept = 0, dict[str, Case]()
     for case in cases:
         if on_case is not None:
             on_case(case)
@@ -67,14 +68,29 @@ def check_op(
             passed = mismatch is None
             call = Evidence(case.name, case.function, case.arguments, expected.arrays, got.arrays, got.error, passed)
             result.evidence.append(call)
+            cases_kept[case.name] = case
             kept += call.size
         if mismatch is not None:
             _count(result, mismatch, xfails)
     if result.equal:
         result.evidence.clear()
     else:
+        result.evidence = _repeated(result.evidence, cases_kept, subject)
         result.reasons = classify(result.evidence)
     return result
+
+
+def _repeated(evidence: list[Evidence], cases: Mapping[str, Case], subject: Answer) -> list[Evidence]:
+    """The smallest mismatching calls made again, to see whether they give the same bits. [CLASSIFY-AGAIN]"""
+    wrong = sorted((call for call in evidence if not call.equal and not call.error), key=lambda call: call.size)
+    chosen = {id(call) for call in [*wrong[:1], *wrong[len(wrong) // 2 :][:1], *wrong[-1:]][:REPEATED]}
+    found = []
+    for call in evidence:
+        if id(call) in chosen:
+            again = tuple(subject(cases[call.case]).arrays for _ in range(TIMES))
+            call = replace(call, again=again)
+        found.append(call)
+    return found
 
 
 def _count(result: OpResult, mismatch: Mismatch, xfails: Sequence[str]) -> None:

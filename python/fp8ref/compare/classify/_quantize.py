@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hypotheses about quantize and dequantize: other rules by name, one choice of the rule changed, other roundings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...golden import _rule, e4m3
+from ...golden import quantize as golden_quantize
+from ...golden._args import FLOAT8
+from ...golden._round import round_to, widen
+from ...golden._rule import Rule
+from ...golden._rule_steps import QUOTIENTS, TILE, Scale, amax, codes_of, spread, type_of
+from ...golden._rules import RULES
+from ._evidence import Array, Evidence
+from ._golden import OpError, full_arguments, golden, real
+from ._rounding import finishes
+from ._try import Hypothesis
+
+# What kind of reason it is to have another word in a field of a rule.
+FIELDS: dict[str, str] = {
+    "granularity": "scale_broadcast",
+    "amax_nan": "special_values",
+    "amax_type": "missing_rounding",
+    "upper_bound": "scale_rule",
+    "scale": "scale_rule",
+    "scale_type": "missing_rounding",
+    "unit_amax": "special_values",
+    "infinite_multiplier": "special_values",
+    "zero_scale": "scale_rule",
+    "power": "scale_rule",
+    "search": "scale_rule",
+    "quantize": "reciprocal",
+    "quantize_type": "double_rounding",
+    "zero": "special_values",
+}
+NUMBERS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "amax_floor": ("scale_rule", (0.0, 1e-12, 1e-10, 1e-5, 1e-4)),
+    "scale_floor": ("scale_rule", (0.0, _rule.MINS, 1e-12, 1e-10, 1e-6, 2.0**-23, 2.0**-126)),
+    "nan_code": ("special_values", (_rule.LARGEST, _rule.SMALLEST, _rule.NAN, 0x00, 0xFF)),
+}
+
+
+def by_row(call: Evidence, row: Rule, codes: Callable[[Array, Rule, Scale], Array] = codes_of) -> Any:
+    """quantize by a rule that has no name; the scale in the shape that the call expects, if it can be spread."""
+    given = full_arguments(call)
+    x = np.asarray(given["x"])
+    if row.given != (given["scale"] is not None) or x.ndim == 0 or (x.ndim != 2 and row.granularity != "tensor"):
+        return None
+    flat = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
+    bound = None if given["scale_ub"] is None else np.asarray(given["scale_ub"]).astype(np.float32)
+    if bound is not None and row.amax_type == "float64":
+        return None
+    of = (
+        golden_quantize._computed(flat, row, bound)
+        if given["scale"] is None
+        else golden_quantize._given(given["scale"], row)
+    )
+    shape = flat.shape
+    each = Scale(*(spread(np.asarray(part), shape, slice(0, shape[0])) for part in of))
+    found = np.asarray(codes(flat, row, each)).astype(np.uint8).reshape(x.shape).view(FLOAT8)
+    return found, _shaped(np.asarray(of.s, np.float32), call, shape)
+
+
+def _shaped(scale: Array, call: Evidence, shape: tuple[int, ...]) -> Array:
+    """A scale of coarser tiles in the form that the call expects."""
+    wanted = call.expected["scale"].shape
+    if scale.shape == wanted or not scale.size:
+        return scale
+    if scale.ndim == 0:
+        return np.broadcast_to(scale, wanted).copy()
+    every = np.broadcast_to(spread(scale, shape, slice(0, shape[0])), shape)
+    rows, columns = wanted if len(wanted) == 2 else (1, 1)
+    tall = TILE if rows != shape[0] else 1
+    wide = TILE if columns > 1 else max(shape[1], 1)
+    cut = every[::tall, ::wide]
+    return cut.copy() if cut.shape == wanted else scale
+
+
+def _rule_of(call: Evidence) -> Rule:
+    return RULES[call.arguments["rule"]]
+
+
+def _named(name: str) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        row = RULES[name]
+        if name == call.arguments["rule"] or row.given != _rule_of(call).given:
+            return None
+        if call.arguments.get("scale_ub") is not None and row.upper_bound == "none":
+            row = replace(row, upper_bound="none")
+        return by_row(call, row)
+
+    return predict
+
+
+def _with(name: str, value: Any) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        row = _rule_of(call)
+        return None if getattr(row, name) == value else by_row(call, replace(row, **{name: value}))
+
+    return predict
+
+
+def _recoded(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
+    """Golden's scales, and codes of its quotients by another encode."""
+
+    def codes(x: Array, row: Rule, of: Scale) -> Array:
+        y = QUOTIENTS[row.quantize](widen(x), of, type_of(row.quantize_type, x))
+        y = y + np.float32(0) if row.zero == "positive" else y
+        found = np.asarray(change(y)).view(np.uint8).copy()
+        found[np.isnan(y)] = row.nan_code
+        return found
+
+    return lambda call: by_row(call, _rule_of(call), codes)
+
+
+def _exact_quotient(x: Array, row: Rule, of: Scale) -> Array:
+    """x / s or x * a in float64, rounded to E4M3 alone."""
+    y = real(widen(x)) * real(of.a) if row.quantize == "x*a" else real(widen(x)) / real(of.s)
+    found = e4m3.encode(y, "saturate").view(np.uint8).copy()
+    found[np.isnan(y)] = row.nan_code
+    return found
+
+
+def _through_inverse(x: Array, row: Rule, of: Scale) -> Array:
+    """x * RN32(1/s), the reciprocal in the type of x."""
+    name = x.dtype.name
+    inverse = widen(round_to(np.float32(1) / widen(of.s), name))
+    y = widen(round_to(widen(x) * inverse, "float32"))
+    found = e4m3.encode(y, "saturate").view(np.uint8).copy()
+    found[np.isnan(y)] = row.nan_code
+    return found
+
+
+LARGEST: dict[str, float] = {
+    "the largest number is taken as 240": 240.0,
+    "the largest number is taken as 480": 480.0,
+    "the largest number is taken as 57344": 57344.0,
+    "the largest number is taken as 256": 256.0,
+    "the largest number is taken as 127": 127.0,
+}
+
+
+def _largest(top: float) -> Callable[[Evidence], Any]:
+    """amax / top instead of amax / 448."""
+
+    def predict(call: Evidence) -> Any:
+        row = _rule_of(call)
+        x = np.asarray(full_arguments(call)["x"])
+        if row.given or x.ndim != 2:
+            return None
+        scale = np.asarray(amax(x, row) / np.float32(top), np.float32)
+        each = Scale(*(spread(scale, x.shape, slice(0, len(x))),) * 2)
+        codes = codes_of(x, replace(row, quantize="x/s"), each).view(FLOAT8)
+        return codes, scale
+
+    return predict
+
+
+def _scale_only(change: Callable[[Array, Evidence], Array | None]) -> Callable[[Evidence], Any]:
+    """Golden's codes, and another scale."""
+
+    def predict(call: Evidence) -> Any:
+        scale = change(call.expected["scale"], call)
+        return None if scale is None else (call.expected["codes"], np.asarray(scale, np.float32))
+
+    return predict
+
+
+def quantize() -> Iterator[Hypothesis]:
+    """All of quantize."""
+    for name in RULES:
+        yield Hypothesis("scale_rule", name, _named(name))
+    for field, kind in FIELDS.items():
+        for word in _rule.VOCABULARY[field]:
+            if not word.startswith("given"):
+                yield Hypothesis(kind, f"{field} is {word!r}", _with(field, word))
+    for field, (kind, values) in NUMBERS.items():
+        for value in values:
+            words = f"0x{int(value):02X}" if field == "nan_code" else f"{value:g}"
+            yield Hypothesis(kind, f"{field} is {words}", _with(field, value))
+    for kind, detail, last in finishes():
+        yield Hypothesis(kind, f"codes: {detail}", _recoded(lambda y, f=last: f(y, FLOAT8.name, "saturate")))  # type: ignore[misc]
+        clamp = lambda y, f=last: f(np.clip(y, -448, 448), FLOAT8.name, "saturate")  # noqa: E731
+        yield Hypothesis(kind, f"codes: {detail}", _recoded(clamp), 1)
+    yield Hypothesis("overflow_policy", "codes beyond 448 are NaN", _recoded(lambda y: e4m3.encode(y, "nan")))
+    tiny = lambda y: e4m3.encode(np.where(np.abs(y) < 2.0**-6, y * 0, y), "saturate")  # noqa: E731
+    yield Hypothesis("subnormal_flush", "subnormal codes become zeros", _recoded(tiny))
+    yield Hypothesis("missing_rounding", "the quotient is not rounded before it is encoded",
+                     lambda call: by_row(call, _rule_of(call), _exact_quotient))  # fmt: skip
+    yield Hypothesis("reciprocal", "the reciprocal of the scale is rounded to the type of x",
+                     lambda call: by_row(call, _rule_of(call), _through_inverse))  # fmt: skip
+    for detail, top in LARGEST.items():
+        yield Hypothesis("scale_rule", detail, _largest(top))
+    yield Hypothesis("scale_rule", "scale_ub is ignored", lambda call: golden(call, scale_ub=None))
+    for name in ("bfloat16", "float16"):
+        yield Hypothesis("double_rounding", f"the scale that is returned is rounded to {name}",
+                         _scale_only(lambda s, call, n=name: round_to(s, n)))  # type: ignore[misc]  # fmt: skip
+    yield Hypothesis("reciprocal", "the reciprocal of the scale is returned",
+                     _scale_only(lambda s, call: np.float32(1) / s))  # fmt: skip
+
+
+# ---- dequantize -----------------------------------------------------------------------------------------------------
+
+
+def _spread_scale(given: dict[str, Any]) -> Array:
+    codes = given["codes"]
+    scale = golden_quantize.dequantize_scale(given["scale"], codes.shape)
+    return np.asarray(spread(scale, codes.shape, slice(0, codes.shape[0])) if scale.ndim else scale)
+
+
+def _product(change: Callable[[Array, Array, str], Array]) -> Callable[[Evidence], Any]:
+    """Values of codes, the scale of each, and the type of the result."""
+
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        try:
+            return change(e4m3.decode(given["codes"]), _spread_scale(given), given["out_dtype"])
+        except OpError:
+            return None
+
+    return predict
+
+
+def _scale(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        scale = np.asarray(call.arguments["scale"]).astype(np.float32)
+        if not scale.size:
+            return None
+        changed = np.asarray(change(scale), np.float32)
+        return golden(call, scale=np.broadcast_to(changed if scale.ndim else changed.reshape(()), scale.shape))
+
+    return predict
+
+
+def dequantize() -> Iterator[Hypothesis]:
+    """All of dequantize."""
+    for kind, detail, last in finishes():
+        yield Hypothesis(kind, detail, _product(lambda v, s, name, f=last: f(v * s, name, None)))  # type: ignore[misc]
+    yield Hypothesis("missing_rounding", "code * scale is not rounded to float32",
+                     _product(lambda v, s, name: round_to(real(v) * real(s), name)))  # fmt: skip
+    for name in ("bfloat16", "float16"):
+        yield Hypothesis("double_rounding", f"the scale is rounded to {name}", _product(
+            lambda v, s, out, n=name: round_to(v * widen(round_to(s, n)), out)))  # type: ignore[misc]  # fmt: skip
+    yield Hypothesis("double_rounding", "the scale is rounded to the type of the result", _product(
+        lambda v, s, out: round_to(v * widen(round_to(s, out)), out)))  # fmt: skip
+    yield Hypothesis("reciprocal", "codes are divided by the scale",
+                     _product(lambda v, s, name: round_to(v / s, name)))  # fmt: skip
+    yield Hypothesis("reciprocal", "codes are divided by RN32(1/scale)",
+                     _product(lambda v, s, name: round_to(v / (np.float32(1) / s), name)))  # fmt: skip
+    for detail, change in {
+        "the scale is not applied": np.ones_like,
+        "the first scale is applied to all": lambda s: s.reshape(-1)[:1],
+        "the first row of scales is applied to all": lambda s: s[:1] if s.ndim else s,
+        "the last row of scales is applied to all": lambda s: s[-1:] if s.ndim else s,
+        "the first scale of each row is applied to all": lambda s: s[:, :1] if s.ndim == 2 else s,
+        "scales are in reverse order": lambda s: s[::-1] if s.ndim else s,
+        "scales are shifted by one row": lambda s: np.roll(s, 1, 0) if s.ndim else s,
+        "scales are shifted by minus one row": lambda s: np.roll(s, -1, 0) if s.ndim else s,
+        "scales are shifted by one block of K": lambda s: np.roll(s, 1, 1) if s.ndim == 2 else s,
+        "scales are in the other storage order": lambda s: s.reshape(-1, order="F").reshape(s.shape),
+        "scales are applied twice": lambda s: s * s,
+    }.items():  # fmt: skip
+        yield Hypothesis("scale_broadcast", detail, _scale(change))  # type: ignore[arg-type]

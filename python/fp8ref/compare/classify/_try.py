@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search: hypotheses are tried on calls until they explain them, the cheap ones first. [CLASSIFY-SEARCH]"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._bits import alike, difference
+from ._evidence import Array, Evidence, Reason
+
+SMALL = 1 << 18  # bytes of a call; larger ones are tried only where there are few others
+SCREEN, WRONG, RIGHT = 10, 48, 32  # calls that a hypothesis must pass at first, and later
+LATER = 4  # calls of the screen of later waves, which are long
+ROUNDS = 4  # reasons that are looked for
+CONTRADICTION = 0.5  # what a share of contradicted matching calls takes from a share of explained ones
+PARTLY = 0.6  # of the differing elements, for a reason that reproduces no call as a whole
+PENALTY = 0.5  # what elements wrongly predicted take from that
+
+Predict = Callable[[Evidence], Any]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a careless implementation would answer: arrays by name, in order, or one; None where it is not concerned."""
+
+    kind: str
+    detail: str
+    predict: Predict
+    wave: int = 0  # later waves are tried only where no earlier one explains everything
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What expected and actual results show by themselves: the detail, or nothing. ``weight`` is its credit."""
+
+    kind: str
+    look: Callable[[Evidence, Sequence[Evidence]], str | None]
+    weight: float = 0.9
+
+
+@dataclass
+class Search:
+    """The calls of one function, and what is known of hypotheses about them."""
+
+    calls: Sequence[Evidence]
+    known: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    details: dict[int, str] = field(default_factory=dict)  # of signs, from the largest call
+
+    def verdict(self, idea: Hypothesis | Sign, call: Evidence) -> bool | None:
+        """Whether an idea reproduces a call; None where it does not concern it."""
+        key = id(idea), id(call)
+        if key not in self.known:
+            self.known[key] = self._sign(idea, call) if isinstance(idea, Sign) else reproduces(idea, call)
+        return self.known[key]
+
+    def _sign(self, idea: Sign, call: Evidence) -> bool:
+        detail = idea.look(call, self.calls)
+        if detail:
+            self.details.setdefault(id(idea), detail)
+        return bool(detail)
+
+    def score(self, idea: Hypothesis | Sign, wrong: Sequence[Evidence], right: Sequence[Evidence]) -> float:
+        """Its share of explained calls, less what it contradicts."""
+        explained = sum(self.verdict(idea, call) is True for call in wrong) / len(wrong)
+        if isinstance(idea, Sign) or not explained:
+            return explained * (idea.weight if isinstance(idea, Sign) else 1.0)
+        denied = sum(self.verdict(idea, call) is False for call in right) / max(len(right), 1)
+        return explained - CONTRADICTION * denied
+
+    def best(self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence]) -> Any:
+        """The idea with the highest score above zero; of equals the earlier. [CLASSIFY-PRECEDENCE]"""
+        screen, few, some = spread(wrong, SCREEN), spread(right, RIGHT), spread(wrong, WRONG)
+        top, found = 0.0, None
+        for wave in sorted({getattr(idea, "wave", 0) for idea in ideas}):
+            sieve = spread(wrong, LATER) if wave else screen
+            for idea in ideas:
+                if getattr(idea, "wave", 0) != wave or not any(self.verdict(idea, call) for call in sieve):
+                    continue
+                score = self.score(idea, some, few)
+                if score > top + 1e-9:
+                    top, found = score, idea
+            if top > 1 - CONTRADICTION / 4:
+                break
+        return found
+
+    def reasons(
+        self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence]
+    ) -> tuple[list[Reason], list[Evidence]]:
+        """Reasons that together explain as much as can be, and the calls that none explains. [CLASSIFY-COVER]"""
+        right = [call for call in self.calls if call.equal]
+        rest, found = list(wrong), list[Reason]()
+        for _ in range(ROUNDS):
+            idea = self.best(ideas, rest, right) if rest else None
+            if idea is None:
+                break
+            mine = [call for call in rest if self.verdict(idea, call) is True]
+            found.append(self._reason(idea, mine, wrong, right, ideas))
+            rest = [call for call in rest if self.verdict(idea, call) is not True]
+        return sorted(found, key=lambda reason: -reason.explains), rest
+
+    def _reason(
+        self,
+        idea: Hypothesis | Sign,
+        mine: list[Evidence],
+        wrong: list[Evidence],
+        right: list[Evidence],
+        ideas: Sequence[Hypothesis | Sign],
+    ) -> Reason:
+        detail = self.details.get(id(idea), "") if isinstance(idea, Sign) else idea.detail
+        if isinstance(idea, Hypothesis):
+            score = self.score(idea, mine, spread(right, RIGHT))
+            same = [
+                other.detail
+                for other in ideas
+                if isinstance(other, Hypothesis) and other.kind == idea.kind and other is not idea
+                and all(self.known.get((id(other), id(call))) for call in spread(mine, SCREEN))
+                and self.score(other, spread(mine, WRONG), spread(right, RIGHT)) == score
+            ][:2]  # fmt: skip
+            detail = "; or ".join([detail, *same])
+        return Reason(idea.kind, detail, len(mine), len(wrong), tuple(call.case for call in mine))
+
+
+def outputs_of(call: Evidence, answer: Any) -> dict[str, Array] | None:
+    """A prediction by the names of the call's results."""
+    if answer is None:
+        return None
+    if isinstance(answer, Mapping):
+        return {name: np.asarray(value) for name, value in answer.items()}
+    values = answer if isinstance(answer, tuple) else (answer,)
+    return dict(zip(call.expected, map(np.asarray, values), strict=True))
+
+
+def predicted(idea: Hypothesis, call: Evidence) -> dict[str, Array] | None:
+    """What a hypothesis says of a call, or None."""
+    with np.errstate(all="ignore"):
+        try:
+            return outputs_of(call, idea.predict(call))
+        except Exception:  # what cannot be computed for a stranger's call says nothing of it; the verdict stands
+            return None
+
+
+def reproduces(idea: Hypothesis, call: Evidence) -> bool | None:
+    """Whether a hypothesis gives the target's bits; None where it says nothing."""
+    answer = predicted(idea, call)
+    if answer is None:
+        return None
+    return all(name in call.got and alike(array, call.got[name]) for name, array in answer.items())
+
+
+def spread(calls: Sequence[Evidence], count: int) -> list[Evidence]:
+    """So many calls from the smallest to the largest, evenly; very large ones only where there are few others."""
+    ordered = sorted(calls, key=lambda call: call.size)
+    small = [call for call in ordered if call.size <= SMALL]
+    pool = small if len(small) >= min(count, 3) else ordered[: max(3, len(small))]
+    if len(pool) <= count:
+        return pool
+    return [pool[i] for i in sorted({round(i * (len(pool) - 1) / (count - 1)) for i in range(count)})]
+
+
+def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int) -> Reason | None:
+    """The hypothesis that reproduces most of the differing elements of calls that none reproduces whole.
+
+    [CLASSIFY-PARTLY]
+    """
+    calls = spread(rest, SCREEN)
+    top, found, share = PARTLY, None, 0.0
+    for idea in ideas:
+        if isinstance(idea, Hypothesis) and idea.wave < 2:
+            hit, false = _elements(idea, calls)
+            if hit - PENALTY * false > top:
+                top, found, share = hit - PENALTY * false, idea, hit
+    if found is None:
+        return None
+    return Reason(found.kind, f"{found.detail}, in {100 * share:.0f} % of the differing elements", 0, of)
+
+
+def _elements(idea: Hypothesis, calls: list[Evidence]) -> tuple[float, float]:
+    """The share of differing elements that a hypothesis reproduces, and of the others that it denies."""
+    hits = wrong = false = right = 0
+    for call in calls:
+        answer = predicted(idea, call)
+        for name, want in call.expected.items():
+            have, guess = call.got.get(name), (answer or {}).get(name)
+            if have is None or have.shape != want.shape or have.dtype != want.dtype:
+                continue
+            differs = difference(want, have)
+            wrong += int(differs.sum())
+            right += int((~differs).sum())
+            if guess is None or guess.shape != want.shape or guess.dtype != want.dtype:
+                continue
+            off = difference(guess, have)
+            hits += int((differs & ~off).sum())
+            false += int((~differs & off).sum())
+    return hits / max(wrong, 1), false / max(right, 1)
