@@ -65,7 +65,9 @@ def _function(calls: list[Evidence]) -> list[Reason]:
         if rest:
             part = partly(ideas, rest, wrong)
             weak, left = search.reasons(WEAK, rest) if part is None else ([part], [])
-            found += weak
+            found.sort(key=lambda reason: -reason.explains)
+            most = max((reason.explains for reason in found), default=0)
+            found = [*weak, *found] if len(rest) > most else [*found, *weak]
             if left:
                 found.append(Reason("unknown", f"{len(left)} cases fit no hypothesis", 0, wrong))
     return [replace(reason, of=wrong) for reason in found]

@@ -214,7 +214,7 @@ def units() -> Iterator[tuple[str, Accumulate]]:
     """Tensor cores of any step length, fraction bits and result, and promotion at any interval."""
     base = UNITS["sm90_wgmma", "fp8", "float32"]
     for block, bits, (words, result) in itertools.product(STEPS, FRACTIONS, GENERIC.items()):
-        if result.bits in (14, 11) and bits > 16 or result.bits in (22, 24) and bits < 20:
+        if result.bits in (14, 11) and bits > 16 or result.bits == 22 and bits < 20:
             continue
         unit = replace(base, block=block, fraction_bits=bits, result=result)
         yield f"a unit with steps of {block}, {bits} fraction bits, {words}", _of(unit, None)

@@ -190,12 +190,23 @@ def _recast(name: Any) -> Callable[[Array], Array]:
     return change
 
 
+def _formats(one: Any, two: Any) -> Change:
+    """Operands of one format read as the other."""
+
+    def changed(arguments: Arguments) -> Arguments | None:
+        found = {side: arguments[side].view(two) for side in SIDES if arguments[side].dtype == one}
+        return {**arguments, **found} if found else None
+
+    return changed
+
+
 def CODES() -> Iterator[tuple[str, str, Change]]:  # noqa: N802
     """Operands read wrongly: kind, detail, change of the arguments."""
     yield "special_values", "NaN codes are read as 448", _codes(_top(0x7E))
     yield "special_values", "NaN codes are read as 0", _codes(_top(0x00))
-    yield "special_values", "E4M3 codes are read as E4M3FNUZ", _codes(_recast(ml_dtypes.float8_e4m3fnuz))
-    yield "special_values", "E4M3 codes are read as E5M2", _codes(lambda x: x.view(E5M2))
+    yield "layout", "E5M2 codes are read as E4M3", _formats(E5M2, FLOAT8)
+    yield "layout", "E4M3 codes are read as E5M2", _formats(FLOAT8, E5M2)
+    yield "layout", "E4M3 codes are read as E4M3FNUZ", _codes(_recast(ml_dtypes.float8_e4m3fnuz))
     for sides in (SIDES, ("a",), ("b",)):
         which = " and ".join(sides)
         yield "layout", f"{which} is read in the other storage order", _codes(_other_order, sides)

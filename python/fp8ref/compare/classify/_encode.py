@@ -132,6 +132,8 @@ def _only(mask: Callable[[Array], Array], other: Encode) -> Encode:
 RANGES: dict[str, Callable[[Array], Array]] = {
     "in the subnormal range": lambda x: np.abs(x) < 2.0**-6,
     "in the normal range": lambda x: np.abs(x) >= 2.0**-6,
+    "where nothing overflows": lambda x: np.abs(x) <= 464,
+    "up to 448": lambda x: np.abs(x) <= 448,
     "of negative numbers": lambda x: np.signbit(x),
 }
 

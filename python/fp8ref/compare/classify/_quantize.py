@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -136,6 +137,100 @@ def _through_inverse(x: Array, row: Rule, of: Scale) -> Array:
     return found
 
 
+def _pairs() -> Iterator[Hypothesis]:
+    """Two choices of the rule changed at once."""
+    single = [(field, word, kind) for field, kind in FIELDS.items() if field not in ("granularity", "search")
+              for word in _rule.VOCABULARY[field] if not word.startswith("given")]  # fmt: skip
+    single += [(field, value, kind) for field, (kind, values) in NUMBERS.items() for value in values]
+    for (one, x, kind), (two, y, other) in itertools.combinations(single, 2):
+        if one != two:
+            named = kind if "scale_rule" not in (kind, other) else "scale_rule"
+            yield Hypothesis(named, f"{one} is {x!r}, {two} is {y!r}", _with_two({one: x, two: y}), 1)
+
+
+def _with_two(changes: dict[str, Any]) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        row = _rule_of(call)
+        if any(getattr(row, name) == value for name, value in changes.items()):
+            return None
+        return by_row(call, replace(row, **changes))
+
+    return predict
+
+
+# ---- scales of other numbers ----------------------------------------------------------------------------------------
+
+
+def _scaled_by(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
+    """The scale of a changed x, and the codes of x by it."""
+
+    def predict(call: Evidence) -> Any:
+        row, x = _rule_of(call), np.asarray(full_arguments(call)["x"])
+        if row.given or x.ndim != 2 or not x.size or call.arguments.get("scale_ub") is not None:
+            return None
+        of = golden_quantize._computed(np.asarray(change(x)).astype(x.dtype), row, None)
+        return _coded(call, x, row, of, of.s)
+
+    return predict
+
+
+def _coded(call: Evidence, x: Array, row: Rule, of: Scale, scale: Any) -> Any:
+    each = Scale(*(spread(np.asarray(part), x.shape, slice(0, len(x))) for part in of))
+    return codes_of(x, row, each).view(FLOAT8), _shaped(np.asarray(scale, np.float32), call, x.shape)
+
+
+def _powered(change: Callable[[Array], Array], codes_by: str) -> Callable[[Evidence], Any]:
+    """The scale becomes a power of two in another way; codes are made with it, or with what it was before."""
+
+    def predict(call: Evidence) -> Any:
+        row, x = _rule_of(call), np.asarray(full_arguments(call)["x"])
+        if row.given or x.ndim != 2 or not x.size or call.arguments.get("scale_ub") is not None:
+            return None
+        before = golden_quantize._computed(x, replace(row, power="none"), None)
+        s = np.asarray(before.s, np.float32)
+        whole = (s > 0) & np.isfinite(s)
+        power = np.where(whole, np.exp2(change(np.log2(np.where(whole, real(s), 1)))), s).astype(np.float32)
+        used = Scale(power, np.float32(1) / power) if codes_by == "after" else before
+        return _coded(call, x, row, used, power)
+
+    return predict
+
+
+def _without_last(count: Callable[[int], int]) -> Callable[[Array], Array]:
+    def change(x: Array) -> Array:
+        kept = np.array(x)
+        kept[:, max(count(x.shape[1]), 0) :] = 0
+        return kept
+
+    return change
+
+
+def _scales() -> Iterator[Hypothesis]:
+    """Scales of other numbers than those of the tile."""
+    for words, way in (("down", np.floor), ("to nearest", np.rint), ("up", np.ceil)):
+        yield Hypothesis("scale_rule", f"the scale is rounded {words} to a power of two", _powered(way, "after"))
+        detail = f"the scale is rounded {words} to a power of two after it was divided by"
+        yield Hypothesis("scale_rule", detail, _powered(way, "before"))
+    for n in (1, 2, 4, 8, 16, 32, 64, 128):
+        yield Hypothesis("k_tail", f"amax misses the last K mod {n} columns",
+                         _scaled_by(_without_last(lambda k, n=n: k // n * n)))  # type: ignore[misc]  # fmt: skip
+        yield Hypothesis("k_tail", f"amax misses the last {n} columns",
+                         _scaled_by(_without_last(lambda k, n=n: k - n)))  # type: ignore[misc]  # fmt: skip
+    for kind, detail, change in (
+        ("scale_rule", "amax is the largest number, not the largest magnitude", lambda x: np.where(real(x) < 0, 0, x)),
+        ("scale_rule", "amax is made of numbers rounded to bfloat16", lambda x: widen(round_to(x, "bfloat16"))),
+        ("scale_rule", "amax is made of numbers rounded to float16", lambda x: widen(round_to(x, "float16"))),
+        ("scale_broadcast", "the scale of the first row is taken for all", lambda x: np.broadcast_to(x[:1], x.shape)),
+        ("scale_broadcast", "the scale is that of the row before", lambda x: np.roll(x, 1, 0)),
+        ("scale_broadcast", "the scale is that of the next row", lambda x: np.roll(x, -1, 0)),
+        ("scale_broadcast", "the scale is that of the group before", lambda x: np.roll(x, TILE, 1)),
+        ("scale_broadcast", "the scale is that of the next group", lambda x: np.roll(x, -TILE, 1)),
+        ("scale_broadcast", "the scale of the first group is taken for all", lambda x: x[:, np.arange(x.shape[1]) % TILE]),
+        ("scale_broadcast", "the scale of the first block of rows is taken for all", lambda x: x[np.arange(len(x)) % TILE]),
+    ):  # fmt: skip
+        yield Hypothesis(kind, detail, _scaled_by(change))  # type: ignore[arg-type]
+
+
 LARGEST: dict[str, float] = {
     "the largest number is taken as 240": 240.0,
     "the largest number is taken as 480": 480.0,
@@ -194,6 +289,8 @@ def quantize() -> Iterator[Hypothesis]:
                      lambda call: by_row(call, _rule_of(call), _exact_quotient))  # fmt: skip
     yield Hypothesis("reciprocal", "the reciprocal of the scale is rounded to the type of x",
                      lambda call: by_row(call, _rule_of(call), _through_inverse))  # fmt: skip
+    yield from _scales()
+    yield from _pairs()
     for detail, top in LARGEST.items():
         yield Hypothesis("scale_rule", detail, _largest(top))
     yield Hypothesis("scale_rule", "scale_ub is ignored", lambda call: golden(call, scale_ub=None))

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...golden import e4m3
 from ...golden._args import FLOAT8
+from ...golden._blocks import BLOCK
 from ...golden._epilogue import EPILOGUES, fused
 from ...golden._mm_args import ALL_EPILOGUES, ONE_VALUE
 from ...golden._operand import ACCUMULATORS
@@ -203,6 +204,37 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
         yield kind, detail, eight(change)
 
 
+# ---- operands scaled first ------------------------------------------------------------------------------------------
+
+
+def _expanded(scale: Any, rows: int, k: int) -> Array | None:
+    """The scale of each element (rows, K)."""
+    array = np.asarray(scale).astype(np.float32)
+    if array.size == 1:
+        return np.broadcast_to(array.reshape(1, 1), (rows, k))
+    if array.ndim != 2 or not array.size:
+        return None
+    tall = array if len(array) == rows else np.repeat(array, BLOCK, axis=0)[:rows]
+    wide = tall if tall.shape[1] == 1 else np.repeat(tall, BLOCK, axis=1)[:, :k]
+    return wide if wide.shape in ((rows, k), (rows, 1)) else None
+
+
+def _dequantized(arguments: Arguments, name: str, sums: str) -> Array | None:
+    """Both operands times their scales in a type, a product in another, the bias, the output."""
+    sides = []
+    for side in "ab":
+        codes = arguments[side]
+        scale = _expanded(arguments[f"{side}_scale"], *codes.shape)
+        if scale is None:
+            return None
+        value = real(codes) * real(scale)
+        sides.append(value if name == "float64" else real(round_to(value, name)))
+    work = sides if sums == "float64" else [x.astype(np.float32) for x in sides]
+    z = round_to(work[0] @ work[1].T + 0.0, "float32")
+    bias = arguments["bias"]
+    return _golden_finish(z if bias is None else z + np.asarray(bias).astype(np.float32), arguments)
+
+
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +262,11 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
         yield "epilogue_order", words, 0, lambda arguments, p=inner: _bias_last(arguments, p)
     for kind, detail, finish in outputs():
         yield kind, detail, 0, part(finish=finish)
+    for name in ("float64", "float32", "bfloat16", "float16"):
+        for sums in ("float64", "float32"):
+            kind = "epilogue_order" if name.startswith("float") and name != "float16" else "double_rounding"
+            words = f"operands are multiplied by their scales in {name} first, and summed in {sums}"
+            yield kind, words, 0, lambda arguments, n=name, s=sums: _dequantized(arguments, n, s)
     for detail, wave, accumulate in in_types():
         yield "accumulator", detail, wave, part(accumulate=accumulate)
     for detail, accumulate in splits():

@@ -13,12 +13,16 @@ from .._bits import alike, difference
 from ._evidence import Array, Evidence, Reason
 
 SMALL = 1 << 18  # bytes of a call; larger ones are tried only where there are few others
-SCREEN, WRONG, RIGHT = 10, 48, 32  # calls that a hypothesis must pass at first, and later
+SCREEN, WRONG, RIGHT = 8, 24, 24  # calls that a hypothesis must pass at first, and later
 LATER = 4  # calls of the screen of later waves, which are long
 ROUNDS = 4  # reasons that are looked for
 CONTRADICTION = 0.5  # what a share of contradicted matching calls takes from a share of explained ones
+ENOUGH = 0.3  # the score of an idea that explains everything, so that no later wave is tried
+CLEAR = 0.9  # the score of an idea that no other need be tried against
 PARTLY = 0.6  # of the differing elements, for a reason that reproduces no call as a whole
 PENALTY = 0.5  # what elements wrongly predicted take from that
+
+NAMED = ("accumulator", "scale_rule")  # kinds whose details are names, of which several may have the same bits
 
 Predict = Callable[[Evidence], Any]
 
@@ -63,27 +67,43 @@ class Search:
             self.details.setdefault(id(idea), detail)
         return bool(detail)
 
-    def score(self, idea: Hypothesis | Sign, wrong: Sequence[Evidence], right: Sequence[Evidence]) -> float:
-        """Its share of explained calls, less what it contradicts."""
-        explained = sum(self.verdict(idea, call) is True for call in wrong) / len(wrong)
+    def score(
+        self, idea: Hypothesis | Sign, wrong: Sequence[Evidence], right: Sequence[Evidence], least: float = 0.0
+    ) -> float:
+        """Its share of explained calls, less what it contradicts; 0 as soon as it cannot exceed ``least``."""
+        credit = idea.weight if isinstance(idea, Sign) else 1.0
+        explained = 0
+        for i, call in enumerate(wrong):
+            explained += self.verdict(idea, call) is True
+            if credit * (explained + len(wrong) - i - 1) <= least * len(wrong):
+                return 0.0
+        share = credit * explained / len(wrong)
         if isinstance(idea, Sign) or not explained:
-            return explained * (idea.weight if isinstance(idea, Sign) else 1.0)
-        denied = sum(self.verdict(idea, call) is False for call in right) / max(len(right), 1)
-        return explained - CONTRADICTION * denied
+            return share
+        denied = 0
+        for call in right:
+            denied += self.verdict(idea, call) is False
+            if share - CONTRADICTION * denied / len(right) <= least:
+                return 0.0
+        return share - CONTRADICTION * denied / max(len(right), 1)
 
     def best(self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence]) -> Any:
         """The idea with the highest score above zero; of equals the earlier. [CLASSIFY-PRECEDENCE]"""
-        screen, few, some = spread(wrong, SCREEN), spread(right, RIGHT), spread(wrong, WRONG)
+        few, some = spread(right, RIGHT), spread(wrong, WRONG)
         top, found = 0.0, None
         for wave in sorted({getattr(idea, "wave", 0) for idea in ideas}):
-            sieve = spread(wrong, LATER) if wave else screen
-            for idea in ideas:
-                if getattr(idea, "wave", 0) != wave or not any(self.verdict(idea, call) for call in sieve):
-                    continue
-                score = self.score(idea, some, few)
-                if score > top + 1e-9:
-                    top, found = score, idea
-            if top > 1 - CONTRADICTION / 4:
+            left = [idea for idea in ideas if getattr(idea, "wave", 0) == wave]
+            for call in spread(wrong, LATER if wave else SCREEN):
+                hits = [idea for idea in left if self.verdict(idea, call)]
+                for idea in hits:
+                    score = self.score(idea, some, few, top + 1e-9)
+                    if score > top:
+                        top, found = score, idea
+                if top > CLEAR:  # whatever else explains all has explained this call
+                    return found
+                tried = {id(idea) for idea in hits}
+                left = [idea for idea in left if id(idea) not in tried]
+            if top > ENOUGH and all(self.verdict(found, call) for call in some):
                 break
         return found
 
@@ -111,17 +131,24 @@ class Search:
         ideas: Sequence[Hypothesis | Sign],
     ) -> Reason:
         detail = self.details.get(id(idea), "") if isinstance(idea, Sign) else idea.detail
-        if isinstance(idea, Hypothesis):
-            score = self.score(idea, mine, spread(right, RIGHT))
-            same = [
-                other.detail
-                for other in ideas
-                if isinstance(other, Hypothesis) and other.kind == idea.kind and other is not idea
-                and all(self.known.get((id(other), id(call))) for call in spread(mine, SCREEN))
-                and self.score(other, spread(mine, WRONG), spread(right, RIGHT)) == score
-            ][:2]  # fmt: skip
-            detail = "; or ".join([detail, *same])
+        if isinstance(idea, Hypothesis) and idea.kind in NAMED and not idea.wave:
+            detail = "; or ".join([detail, *self._others(idea, mine, right, ideas)])
         return Reason(idea.kind, detail, len(mine), len(wrong), tuple(call.case for call in mine))
+
+
+    def _others(
+        self, idea: Hypothesis, mine: list[Evidence], right: list[Evidence], ideas: Sequence[Hypothesis | Sign]
+    ) -> list[str]:
+        """The details of other hypotheses of its kind that nothing tells from it."""
+        some, few = spread(mine, WRONG), spread(right, RIGHT)
+        score = self.score(idea, some, few)
+        found = []
+        for other in ideas:
+            if not isinstance(other, Hypothesis) or other.kind != idea.kind or other.wave or other is idea:
+                continue
+            if not other.detail.startswith(idea.detail) and self.score(other, some, few, score - 1e-9) >= score:
+                found.append(other.detail)
+        return found[:3]
 
 
 def outputs_of(call: Evidence, answer: Any) -> dict[str, Array] | None:
@@ -175,7 +202,8 @@ def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int) ->
                 top, found, share = hit - PENALTY * false, idea, hit
     if found is None:
         return None
-    return Reason(found.kind, f"{found.detail}, in {100 * share:.0f} % of the differing elements", 0, of)
+    detail = f"{found.detail}, in {100 * share:.0f} % of the differing elements of {len(rest)} more cases"
+    return Reason(found.kind, detail, 0, of)
 
 
 def _elements(idea: Hypothesis, calls: list[Evidence]) -> tuple[float, float]:
