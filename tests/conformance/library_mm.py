@@ -109,13 +109,18 @@ _scaled("a_scale_ignored", lambda g: {"a_scale": np.ones_like(f32(g["a_scale"]))
 _scaled("b_scale_ignored", lambda g: {"b_scale": np.ones_like(f32(g["b_scale"]))})
 _scaled("first_a_scale_for_all", lambda g: {"a_scale": np.broadcast_to(f32(g["a_scale"])[:1], np.shape(g["a_scale"]))}
         if np.ndim(g["a_scale"]) else {})  # fmt: skip
-_scaled("a_scale_of_the_row_before", lambda g: {"a_scale": np.roll(f32(g["a_scale"]), 1, 0)} if np.ndim(g["a_scale"]) else {})
+_scaled(
+    "a_scale_of_the_row_before",
+    lambda g: {"a_scale": np.roll(f32(g["a_scale"]), 1, 0)} if np.ndim(g["a_scale"]) else {},
+)
 _scaled("b_scale_squared", lambda g: {"b_scale": f32(g["b_scale"]) ** 2})
 
 
 @mistake("scaled_mm", "double_rounding")
 def scales_kept_in_bf16(**arguments: Any) -> Array:
-    return _mm(**{**arguments, **{name: f32(round_to(f32(arguments[name]), "bfloat16")) for name in ("a_scale", "b_scale")}})
+    return _mm(
+        **{**arguments, **{name: f32(round_to(f32(arguments[name]), "bfloat16")) for name in ("a_scale", "b_scale")}}
+    )
 
 
 @mistake("scaled_mm", "double_rounding")
@@ -199,7 +204,13 @@ _named("b_a_where_a_b_is_claimed", "", "epilogue_order", epilogue="b_a")
 def _by(name: str, claim: str, accumulate: Any) -> None:
     def wrong(**arguments: Any) -> Array:
         a, b = arguments["a"], arguments["b"]
-        if not _plain(arguments) or arguments["bias"] is not None or a.shape[1] > 1024 or a.dtype != FP8 or b.dtype != FP8:
+        if (
+            not _plain(arguments)
+            or arguments["bias"] is not None
+            or a.shape[1] > 1024
+            or a.dtype != FP8
+            or b.dtype != FP8
+        ):
             return _mm(**arguments)
         with np.errstate(all="ignore"):
             acc = f32(accumulate(a, b))

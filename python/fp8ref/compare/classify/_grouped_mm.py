@@ -161,5 +161,3 @@ def _for_each(each: Each) -> Callable[[Evidence], Any]:
             return None
 
     return predict
-
-

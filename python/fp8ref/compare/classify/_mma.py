@@ -115,5 +115,3 @@ def hypotheses() -> Iterator[Hypothesis]:
                 _with(_changed(lambda u, s=block, f=bits: replace(u, block=s, fraction_bits=f))),  # type: ignore[misc]
                 1,
             )
-
-

@@ -244,6 +244,7 @@ def _policies(**values: Any) -> Change:
 
 def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
     """All of scaled_mm: kind, detail, wave, prediction of arguments."""
+
     def part(**changes: Any) -> Callable[[Arguments], Any]:
         return lambda arguments: product(arguments, Parts(**changes))
 
@@ -278,5 +279,3 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
             yield "accumulator", f"{name}, with the epilogue {order_name}", 1, part(change=change)
     for detail, accumulate in units():
         yield "accumulator", detail, 2, part(accumulate=accumulate)
-
-

@@ -298,7 +298,12 @@ def form(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     return None
 
 
-SHAPES = (Sign("stale_output", last, 1.2), Sign("stale_output", stale, 1.0), Sign("layout", turned, 0.95), Sign("interface", form, 0.9))
+SHAPES = (
+    Sign("stale_output", last, 1.2),
+    Sign("stale_output", stale, 1.0),
+    Sign("layout", turned, 0.95),
+    Sign("interface", form, 0.9),
+)
 SIGNS = (
     Sign("stale_output", last, 1.2),
     Sign("stale_output", free_rows, 0.9),

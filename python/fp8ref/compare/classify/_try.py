@@ -107,9 +107,7 @@ class Search:
                 break
         return found
 
-    def reasons(
-        self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence]
-    ) -> tuple[list[Reason], list[Evidence]]:
+    def reasons(self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence]) -> tuple[list[Reason], list[Evidence]]:
         """Reasons that together explain as much as can be, and the calls that none explains. [CLASSIFY-COVER]"""
         right = [call for call in self.calls if call.equal]
         rest, found = list(wrong), list[Reason]()
@@ -134,7 +132,6 @@ class Search:
         if isinstance(idea, Hypothesis) and idea.kind in NAMED and not idea.wave:
             detail = "; or ".join([detail, *self._others(idea, mine, right, ideas)])
         return Reason(idea.kind, detail, len(mine), len(wrong), tuple(call.case for call in mine))
-
 
     def _others(
         self, idea: Hypothesis, mine: list[Evidence], right: list[Evidence], ideas: Sequence[Hypothesis | Sign]
