@@ -84,8 +84,7 @@ def remembering(
             memory: list[Any] = []
 
             def remember(**arguments: Any) -> Any:
-                answer = wrong(memory, **arguments)
-                return answer
+                return wrong(memory, **arguments)
 
             return signed(function, remember)
 

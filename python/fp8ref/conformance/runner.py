@@ -22,7 +22,7 @@ from .targets import BackendTarget, Target
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
-REPEATED, TIMES = 3, 3  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
+REPEATED, TIMES = 3, 4  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 
 
 def stems(subject: str) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ._evidence import KINDS, Evidence, Reason
-from ._structure import SHAPES, SIGNS, WEAK, misshapen
+from ._memory import misshapen
+from ._structure import SHAPES, SIGNS, WEAK
 from ._table import ideas_of
-from ._try import Search, partly
+from ._try import Hypothesis, Search, Sign, partly
 
 __all__ = ["KINDS", "Evidence", "Reason", "classify"]
 
@@ -57,17 +58,21 @@ def _function(calls: list[Evidence]) -> list[Reason]:
     form = {id(call) for call in broken}
     sound = [call for call in calls if id(call) not in form]
     differing = [call for call in sound if not call.equal]
+    first: list[Reason] = []
     if differing:
-        ideas = [*SIGNS, *ideas_of(calls[0].function)]
+        ideas: list[Hypothesis | Sign] = [*SIGNS, *ideas_of(calls[0].function)]
         search = Search(sound)
         reasons, rest = search.reasons(ideas, differing)
         found += reasons
         if rest:
-            part = partly(ideas, rest, wrong)
+            part = partly(ideas, rest, wrong, 1 if reasons else 2)
             weak, left = search.reasons(WEAK, rest) if part is None else ([part], [])
-            found.sort(key=lambda reason: -reason.explains)
-            most = max((reason.explains for reason in found), default=0)
-            found = [*weak, *found] if len(rest) > most else [*found, *weak]
+            # What is reproduced in part comes first where it concerns more calls than what is reproduced whole.
+            if part is not None and len(rest) > max((reason.explains for reason in found), default=0):
+                first = weak
+            else:
+                found += weak
             if left:
                 found.append(Reason("unknown", f"{len(left)} cases fit no hypothesis", 0, wrong))
-    return [replace(reason, of=wrong) for reason in found]
+    found.sort(key=lambda reason: -reason.explains)
+    return [replace(reason, of=wrong) for reason in (*first, *found)]

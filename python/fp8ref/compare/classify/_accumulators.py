@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -134,11 +135,13 @@ def in_types() -> Iterator[tuple[str, int, Accumulate]]:
                 yield words, 1, _summed(lambda t, h=how, s=length, n=name: h(t, s, n))  # type: ignore[misc]
             for finish in (_tree, _halves, _chain_of):
                 words = {_tree: "in pairs", _halves: "by halves", _chain_of: "in order"}[finish]
-                how = lambda t, s=length, n=name, f=finish: _lanes(t, s, n, f)  # noqa: E731
-                yield f"{name}, {length} lanes added {words}", 1, _summed(how)  # type: ignore[arg-type]
+                yield (
+                    f"{name}, {length} lanes added {words}",
+                    1,
+                    _summed(partial(_lanes, lanes=length, name=name, finish=finish)),
+                )
         for parts in PARTS:
-            how = lambda t, p=parts, n=name: _split(t, p, n)  # noqa: E731
-            yield f"{name}, split-K in {parts} equal parts", 1, _summed(how)  # type: ignore[arg-type]
+            yield f"{name}, split-K in {parts} equal parts", 1, _summed(partial(_split, parts=parts, name=name))
 
 
 def _split(terms: Array, parts: int, name: str) -> Array:
@@ -150,14 +153,13 @@ def _split(terms: Array, parts: int, name: str) -> Array:
 def splits() -> Iterator[tuple[str, Accumulate]]:
     """Named accumulators over parts of K that are summed apart, in and against the order of K."""
     for name, parts in itertools.product(ACCUMULATORS, PARTS):
-        for words, how in (
+        yield from (
             (f"{name} with split_k={parts}", named(name, parts)),
             (f"{name}, {parts} equal parts of K", _by_parts(name, parts, 1, 1)),
             (f"{name}, {parts} equal parts of K, the last first", _by_parts(name, parts, 1, -1)),
             (f"{name}, {parts} runs of tiles, the last first", _by_parts(name, parts, TILE, -1)),
             (f"{name}, every {parts}th tile of {TILE} in one part", _strided(name, parts)),
-        ):
-            yield words, how
+        )
     for name in ("exact",):
         for parts in PARTS:
             yield f"{name} sums of {parts} equal parts of K, added in float32", _by_parts(name, parts, 1, 1)
@@ -174,7 +176,8 @@ def _sum(parts: list[Array]) -> Array:
 def _by_parts(name: str, parts: int, grain: int, order: int) -> Accumulate:
     def accumulate(a: Array, b: Array) -> Array:
         k = max(a.shape[1], 1)
-        length = -(-(-(-k // grain)) // parts) * grain
+        grains = (k + grain - 1) // grain
+        length = (grains + parts - 1) // parts * grain
         cuts = [slice(start, start + length) for start in range(0, k, length)][::order]
         return _sum([named(name)(a[:, cut], b[:, cut]) for cut in cuts])
 
@@ -214,7 +217,7 @@ def units() -> Iterator[tuple[str, Accumulate]]:
     """Tensor cores of any step length, fraction bits and result, and promotion at any interval."""
     base = UNITS["sm90_wgmma", "fp8", "float32"]
     for block, bits, (words, result) in itertools.product(STEPS, FRACTIONS, GENERIC.items()):
-        if result.bits in (14, 11) and bits > 16 or result.bits == 22 and bits < 20:
+        if (result.bits in (14, 11) and bits > 16) or (result.bits == 22 and bits < 20):
             continue
         unit = replace(base, block=block, fraction_bits=bits, result=result)
         yield f"a unit with steps of {block}, {bits} fraction bits, {words}", _of(unit, None)

@@ -96,7 +96,7 @@ def _swapped(arguments: Arguments) -> Arguments | None:
     """Row m takes b's scale, column n takes a's, as far as there are any."""
     rows, columns = len(arguments["a"]), len(arguments["b"])
     a_s, b_s = (np.asarray(arguments[f"{side}_scale"]).astype(np.float32) for side in SIDES)
-    if a_s.ndim > 1 and a_s.shape[1] > 1 or b_s.ndim > 1 and b_s.shape[1] > 1 or not (rows and columns):
+    if (a_s.ndim > 1 and a_s.shape[1] > 1) or (b_s.ndim > 1 and b_s.shape[1] > 1) or not (rows and columns):
         return None
     if not a_s.size or not b_s.size:
         return None
@@ -139,7 +139,7 @@ def _blocks_of_64(arguments: Arguments) -> Arguments | None:
     return {**arguments, "b_scale": scale[np.minimum(np.arange(columns) // (BLOCK // 2), len(scale) - 1)]}
 
 
-def SCALES() -> Iterator[tuple[str, str, Change]]:  # noqa: N802  a table that is a function
+def SCALES() -> Iterator[tuple[str, str, Change]]:
     """Scales applied wrongly: kind, detail, change of the arguments."""
     for detail, (kind, change) in ONE_SIDE.items():
         for side in SIDES:
@@ -200,7 +200,7 @@ def _formats(one: Any, two: Any) -> Change:
     return changed
 
 
-def CODES() -> Iterator[tuple[str, str, Change]]:  # noqa: N802
+def CODES() -> Iterator[tuple[str, str, Change]]:
     """Operands read wrongly: kind, detail, change of the arguments."""
     yield "special_values", "NaN codes are read as 448", _codes(_top(0x7E))
     yield "special_values", "NaN codes are read as 0", _codes(_top(0x00))
@@ -230,7 +230,7 @@ def _exchanged(arguments: Arguments) -> Arguments | None:
     return {**arguments, **{one: arguments[two] for one, two in pairs.items()}}
 
 
-# ---- K ----------------------------------------------------------------------------------------------------------------
+# ---- K ----------------------------------------------------------------------------------------------------
 
 
 def _kept(length: Callable[[int], int]) -> Change:
@@ -269,15 +269,15 @@ def _wrapped(pad: int) -> Change:
     return changed
 
 
-def TAILS() -> Iterator[tuple[str, str, Change]]:  # noqa: N802
+def TAILS() -> Iterator[tuple[str, str, Change]]:
     """The end of K: kind, detail, change of the arguments."""
     for pad in PADS:
         words = f"the last K mod {pad} elements of K are left out"
-        yield "k_tail", words, _kept(lambda k, p=pad: k // p * p)
+        yield "k_tail", words, _kept(lambda k, p=pad: k // p * p)  # type: ignore[misc]
     for pad in PADS:
         whole = lambda k, p=pad: k // p * p if k > p else k  # noqa: E731
         yield "k_tail", f"the last K mod {pad} elements of K are left out, where K is larger", _kept(whole)
     for count in (1, 2, 4, 8, 16, 32):
-        yield "k_tail", f"the last {count} elements of K are left out", _kept(lambda k, c=count: k - c)
+        yield "k_tail", f"the last {count} elements of K are left out", _kept(lambda k, c=count: k - c)  # type: ignore[misc]
     for pad in PADS:
         yield "k_tail", f"the last tile of {pad} reads beyond the rows", _wrapped(pad)

@@ -13,10 +13,11 @@ from ...golden import e4m3
 from ...golden._args import E5M2, FLOAT8
 from ._evidence import Array, Evidence
 from ._golden import full_arguments, real
-from ._rounding import DIRECTIONS, directed, finishes
+from ._rounding import DIRECTIONS, directed, finishes, format_number
 from ._try import Hypothesis
 
 Encode = Callable[[Array, str], Array]
+Finish = Callable[[Array, str, str | None], Array]
 
 
 def _of(change: Encode) -> Callable[[Evidence], Any]:
@@ -63,7 +64,7 @@ def _as_format(name: Any) -> Encode:
     """The bits of another format's cast."""
 
     def change(x: Array, overflow: str) -> Array:
-        largest = float(ml_dtypes.finfo(name).max)
+        largest = format_number(np.zeros(0, name), "max")
         kept = np.clip(x, -largest, largest) if overflow == "saturate" else x
         return kept.astype(np.float32).astype(name).view(np.uint8).view(FLOAT8)
 
@@ -138,19 +139,28 @@ RANGES: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def _finished(last: Finish) -> Encode:
+    return lambda x, overflow: last(x, FLOAT8.name, overflow)
+
+
+def _clamped(last: Finish) -> Encode:
+    return lambda x, overflow: last(np.clip(x, -448, 448) if overflow == "saturate" else x, FLOAT8.name, overflow)
+
+
+def _directed(direction: Callable[[Array], Array]) -> Encode:
+    return lambda x, overflow: directed(x, FLOAT8.name, direction, overflow)
+
+
 def encode() -> Iterator[Hypothesis]:
     """All of encode."""
     for kind, detail, change in _ENCODE:
         yield Hypothesis(kind, detail, _of(change))
     for kind, detail, last in finishes():
-        whole: Encode = lambda x, o, f=last: f(x, FLOAT8.name, o)  # type: ignore[misc]
-        yield Hypothesis(kind, detail, _of(whole))
-        clamped: Encode = lambda x, o, f=last: f(np.clip(x, -448, 448) if o == "saturate" else x, FLOAT8.name, o)  # type: ignore[misc]
-        yield Hypothesis(kind, detail, _of(clamped), 1)
+        yield Hypothesis(kind, detail, _of(_finished(last)))
+        yield Hypothesis(kind, detail, _of(_clamped(last)), 1)
     for detail, (kind, direction) in DIRECTIONS.items():
         for words, mask in RANGES.items():
-            some: Encode = lambda x, o, d=direction: directed(x, FLOAT8.name, d, o)  # type: ignore[misc]
-            yield Hypothesis(kind, f"{detail} {words}", _of(_only(mask, some)), 1)
+            yield Hypothesis(kind, f"{detail} {words}", _of(_only(mask, _directed(direction))), 1)
 
 
 # ---- decode ---------------------------------------------------------------------------------------------------------

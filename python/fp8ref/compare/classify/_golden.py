@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ...golden._args import OpError
 from ...golden import attention, e4m3, grouped_mm, linear, mma, quantize, residual, rmsnorm, rope, sample, scaled_mm
 from ...golden import silu_mul as silu
-from ...golden._args import E5M2, FLOAT8
+from ...golden._args import E5M2, FLOAT8, fail
 from ._evidence import Array, Evidence
 
+REFUSED = type(fail("", ""))  # what golden raises
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -57,7 +57,7 @@ def golden(call: Evidence, **changes: Any) -> Any:
         arguments["out"] = arguments["out"].copy()
     try:
         return FUNCTIONS[call.function](**arguments)
-    except OpError:
+    except REFUSED:
         return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...golden._round import FORMATS
 from ._evidence import Array, Evidence
-from ._golden import OpError, full_arguments, golden
+from ._golden import REFUSED, full_arguments, golden
 from ._scaled_mm import hypotheses as scaled_hypotheses
 from ._try import Hypothesis
 
@@ -81,7 +81,7 @@ OFFSETS: dict[str, Bounds] = {
     "empty groups have one row": lambda o, rows: o[0] + np.r_[0, np.cumsum(np.maximum(np.diff(o), 1))],
     "offsets are taken to begin at row 0": lambda o, rows: o - o[0],
     "groups are of equal size": lambda o, rows: o[0] + np.arange(len(o)) * ((o[-1] - o[0]) // max(len(o) - 1, 1)),
-    **{f"groups are padded to multiples of {n} rows": lambda o, rows, n=n: o[0] + np.r_[
+    **{f"groups are padded to multiples of {n} rows": lambda o, rows, n=n: o[0] + np.r_[  # type: ignore[misc]
         0, np.cumsum(-(-np.diff(o) // n) * n)] for n in (2, 4, 8, 16)},
 }  # fmt: skip
 
@@ -157,7 +157,7 @@ def _for_each(each: Each) -> Callable[[Evidence], Any]:
     def predict(call: Evidence) -> Any:
         try:
             return grouped(call, each)
-        except OpError:
+        except REFUSED:
             return None
 
     return predict

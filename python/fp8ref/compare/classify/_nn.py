@@ -19,7 +19,10 @@ from ._rounding import finishes
 from ._try import Hypothesis
 
 Given = Mapping[str, Any]
-F32 = np.float32
+
+
+def _f32(x: Any) -> Array:
+    return np.asarray(x, np.float32)
 
 
 def _bf16(x: Array) -> Array:
@@ -59,15 +62,15 @@ def linear() -> Iterator[Hypothesis]:
     plain: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
         ("missing_rounding", "the sum is not rounded to float32"): lambda g: _bf16(_sums(g) + _bias(g)),
         ("epilogue_order", "the bias is added to the rounded output"): lambda g: _bf16(
-            widen(_bf16(round_to(_sums(g), "float32"))) + F32(_bias(g))),
+            widen(_bf16(round_to(_sums(g), "float32"))) + _f32(_bias(g))),
         ("epilogue_order", "the bias is added after a rounding to float32"): lambda g: _bf16(
-            round_to(_sums(g), "float32") + F32(_bias(g))),
+            round_to(_sums(g), "float32") + _f32(_bias(g))),
         ("epilogue_order", "the bias is ignored"): lambda g: _bf16(round_to(_sums(g), "float32")),
         ("double_rounding", "the bias is rounded to bfloat16"): lambda g: _bf16(
             round_to(_sums(g) + real(_bf16(np.asarray(_bias(g)))), "float32")),
-        ("accumulator", "float64, rounded to float32 with the bias"): lambda g: _bf16(F32(_sums(g) + _bias(g))),
+        ("accumulator", "float64, rounded to float32 with the bias"): lambda g: _bf16(_f32(_sums(g) + _bias(g))),
         ("accumulator", "float32 matrix product and sum"): lambda g: _bf16(
-            widen(g["x"]) @ widen(g["weight"]).T + F32(_bias(g))),
+            widen(g["x"]) @ widen(g["weight"]).T + _f32(_bias(g))),
         ("layout", "weight is read in the other storage order"): lambda g: _bf16(round_to(
             real(g["x"]) @ real(np.ascontiguousarray(g["weight"]).reshape(g["weight"].shape[::-1])) + _bias(g),
             "float32")),
@@ -79,7 +82,7 @@ def linear() -> Iterator[Hypothesis]:
 
         def summed(g: dict[str, Any], how: Any = how) -> Any:
             acc = how(g["x"], g["weight"])
-            return None if acc is None else _bf16(acc if g["bias"] is None else acc + F32(_bias(g)))
+            return None if acc is None else _bf16(acc if g["bias"] is None else acc + _f32(_bias(g)))
 
         yield Hypothesis("accumulator", detail, _of(summed), wave)
     for count in (4, 8, 16, 32, 64, 128):
@@ -103,10 +106,10 @@ def _rms(
     x = given["x"]
     if not x.size:
         return None
-    rows, eps = widen(x.reshape(-1, x.shape[-1])), F32(given["eps"])
-    v = sum_of_squares(rows) / F32(rows.shape[1]) if mean is None else mean(rows)
-    r = reciprocal_sqrt(v + eps) if root is None else F32(root(v, eps))
-    w = F32(1) if given["weight"] is None else widen(given["weight"])
+    rows, eps = widen(x.reshape(-1, x.shape[-1])), _f32(given["eps"])
+    v = sum_of_squares(rows) / _f32(rows.shape[1]) if mean is None else mean(rows)
+    r = reciprocal_sqrt(_f32(v) + eps) if root is None else _f32(root(v, eps))
+    w = _f32(1) if given["weight"] is None else widen(given["weight"])
     if finish is not None:
         y = finish(rows, r[:, None], w)
     else:
@@ -119,32 +122,32 @@ def _sequential(x: Array, name: str) -> Array:
     total = np.zeros(len(x))
     for column in x.T:
         total = real(round_to(total + real(column) ** 2, name))
-    return F32(total) / F32(x.shape[1])
+    return _f32(total) / _f32(x.shape[1])
 
 
 RMS: dict[tuple[str, str], dict[str, Any]] = {
     ("epilogue_order", "eps is added to the root, not under it"): {"root": lambda v, e: 1 / (np.sqrt(real(v)) + e)},
     ("epilogue_order", "eps is left out"): {"root": lambda v, e: 1 / np.sqrt(real(v))},
     ("epilogue_order", "eps is the least mean"): {"root": lambda v, e: 1 / np.sqrt(real(np.maximum(v, e)))},
-    ("double_rounding", "the root is rounded before it is divided by"): {"root": lambda v, e: F32(1) / np.sqrt(v + e)},
+    ("double_rounding", "the root is rounded before it is divided by"): {"root": lambda v, e: _f32(1) / np.sqrt(v + e)},
     ("missing_rounding", "mean + eps is not rounded"): {"root": lambda v, e: 1 / np.sqrt(real(v) + float(e))},
     ("double_rounding", "1/root is rounded to bfloat16"): {
         "root": lambda v, e: widen(_bf16(reciprocal_sqrt(v + e)))},
     ("reciprocal", "the mean is a product with RN32(1/K)"): {
-        "mean": lambda x: sum_of_squares(x) * F32(1 / x.shape[1])},
+        "mean": lambda x: sum_of_squares(x) * _f32(1 / x.shape[1])},
     ("missing_rounding", "the normalised value is not rounded before the weight"): {
-        "finish": lambda x, r, w: _bf16(F32(x * r) * w)},
+        "finish": lambda x, r, w: _bf16(_f32(x * r) * w)},
     ("missing_rounding", "nothing is rounded before the end"): {
         "finish": lambda x, r, w: _bf16(real(x) * real(r) * real(w))},
     ("missing_rounding", "x * r is not rounded to float32"): {
         "finish": lambda x, r, w: _bf16(real(_bf16(real(x) * real(r))) * real(w))},
-    ("epilogue_order", "the weight is multiplied first"): {"finish": lambda x, r, w: _bf16(F32(x * w) * r)},
+    ("epilogue_order", "the weight is multiplied first"): {"finish": lambda x, r, w: _bf16(_f32(x * w) * r)},
     ("epilogue_order", "1 is added to the weight"): {
         "finish": lambda x, r, w: _bf16(real(_bf16(x * r)) * (1 + real(w)))},
     ("epilogue_order", "the weight is ignored"): {"finish": lambda x, r, w: _bf16(x * r)},
     ("accumulator", "float32, one square after the other"): {"mean": lambda x: _sequential(x, "float32")},
     ("accumulator", "float32, as numpy adds"): {"mean": lambda x: np.mean(x * x, axis=1)},
-    ("accumulator", "float32 sum of numpy"): {"mean": lambda x: np.sum(x * x, axis=1) / F32(x.shape[1])},
+    ("accumulator", "float32 sum of numpy"): {"mean": lambda x: np.sum(x * x, axis=1) / _f32(x.shape[1])},
     ("accumulator", "bfloat16, one square after the other"): {"mean": lambda x: _sequential(x, "bfloat16")},
     ("accumulator", "float16, one square after the other"): {"mean": lambda x: _sequential(x, "float16")},
     ("double_rounding", "the mean of squares is rounded to bfloat16"): {
@@ -153,11 +156,11 @@ RMS: dict[tuple[str, str], dict[str, Any]] = {
         "mean": lambda x: np.mean(real(x) ** 2, axis=1)[:],
         "root": lambda v, e: 1 / np.sqrt(v + float(e))},
     ("double_rounding", "squares are rounded to bfloat16"): {
-        "mean": lambda x: F32(real(_bf16(real(x) ** 2)).sum(axis=1)) / F32(x.shape[1])},
+        "mean": lambda x: _f32(real(_bf16(real(x) ** 2)).sum(axis=1)) / _f32(x.shape[1])},
     ("epilogue_order", "the mean is not divided by K but by K - 1"): {
-        "mean": lambda x: sum_of_squares(x) / F32(max(x.shape[1] - 1, 1))},
+        "mean": lambda x: sum_of_squares(x) / _f32(max(x.shape[1] - 1, 1))},
     ("epilogue_order", "the mean is subtracted, as layer norm does"): {
-        "mean": lambda x: F32(np.var(real(x), axis=1))},
+        "mean": lambda x: _f32(np.var(real(x), axis=1))},
     ("epilogue_order", "the sum of squares is not divided by K"): {"mean": sum_of_squares},
 }  # fmt: skip
 
@@ -178,7 +181,7 @@ def rmsnorm() -> Iterator[Hypothesis]:
 
 def _fast_silu(g: Array) -> Array:
     g = widen(g)
-    return g / (F32(1) + np.exp(-g))
+    return np.asarray(g / (_f32(1) + np.exp(-g)))
 
 
 SILU: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
@@ -193,7 +196,7 @@ SILU: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
     ("double_rounding", "silu in float32 steps"): lambda g: _bf16(
         real(_bf16(_fast_silu(g["gate"]))) * real(g["up"])),
     ("double_rounding", "silu in float32 steps, by the sigmoid"): lambda g: _bf16(
-        real(_bf16(widen(g["gate"]) * (F32(1) / (F32(1) + np.exp(-widen(g["gate"])))))) * real(g["up"])),
+        real(_bf16(widen(g["gate"]) * (_f32(1) / (_f32(1) + np.exp(-widen(g["gate"])))))) * real(g["up"])),
     ("double_rounding", "the sigmoid is rounded to bfloat16"): lambda g: _bf16(real(_bf16(
         real(g["gate"]) * real(_bf16(1 / (1 + np.exp(-real(g["gate"]))))))) * real(g["up"])),
     ("double_rounding", "silu is rounded to float16"): lambda g: _bf16(

@@ -16,7 +16,10 @@ from ._golden import full_arguments, golden, real
 from ._try import Hypothesis
 
 Steps = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
-F32 = np.float32
+
+
+def _f32(x: Any) -> Array:
+    return np.asarray(x, np.float32)
 
 
 def _bf16(x: Array) -> Array:
@@ -81,14 +84,14 @@ def _angles(change: Callable[[Array, Array], Array]) -> Callable[[Evidence], Any
     def predict(call: Evidence) -> Any:
         given = full_arguments(call)
         angle = real(change(np.asarray(given["positions"]), np.asarray(given["frequencies"])))
-        return F32(np.cos(angle)), F32(np.sin(angle))
+        return _f32(np.cos(angle)), _f32(np.sin(angle))
 
     return predict
 
 
 def _float32_table(call: Evidence) -> Any:
     given = full_arguments(call)
-    angle = F32(np.multiply.outer(F32(given["positions"]), given["frequencies"]))
+    angle = _f32(np.multiply.outer(_f32(given["positions"]), given["frequencies"]))
     return np.cos(angle), np.sin(angle)
 
 
@@ -98,15 +101,17 @@ def rope_table() -> Iterator[Hypothesis]:
     for kind, detail, change in (
         ("missing_rounding", "the angle is not rounded", lambda p, f: outer(real(p), real(f))),
         ("double_rounding", "the angle is rounded to bfloat16", lambda p, f: _bf16(outer(real(p), real(f)))),
-        ("double_rounding", "the angle is rounded to float16", lambda p, f: round_to(outer(real(p), real(f)), "float16")),
-        ("double_rounding", "positions are rounded to bfloat16", lambda p, f: F32(widen(_bf16(real(p)))[:, None] * f)),
-        ("double_rounding", "frequencies are rounded to bfloat16", lambda p, f: F32(F32(p)[:, None] * widen(_bf16(f)))),
-        ("layout", "positions begin with 1", lambda p, f: outer(F32(p + 1), f)),
-        ("layout", "positions are one less", lambda p, f: outer(F32(p - 1), f)),
+        ("double_rounding", "the angle is rounded to float16",
+         lambda p, f: round_to(outer(real(p), real(f)), "float16")),
+        ("double_rounding", "positions are rounded to bfloat16", lambda p, f: _f32(widen(_bf16(real(p)))[:, None] * f)),
+        ("double_rounding", "frequencies are rounded to bfloat16",
+         lambda p, f: outer(_f32(p), widen(_bf16(f)))),
+        ("layout", "positions begin with 1", lambda p, f: outer(_f32(p + 1), f)),
+        ("layout", "positions are one less", lambda p, f: outer(_f32(p - 1), f)),
     ):  # fmt: skip
         yield Hypothesis(kind, detail, _angles(change))
     yield Hypothesis("double_rounding", "cosine and sine of a float32 library", _float32_table)
-    yield Hypothesis("layout", "cosine and sine are swapped", lambda call: tuple(reversed(call.expected.values())))
+    yield Hypothesis("layout", "cosine and sine are swapped", lambda call: tuple(call.expected.values())[::-1])
     for name in ("bfloat16", "float16"):
         yield Hypothesis("double_rounding", f"the table is rounded to {name}", lambda call, n=name: tuple(
             widen(round_to(x, n)) for x in call.expected.values()))  # type: ignore[misc]  # fmt: skip
@@ -116,13 +121,13 @@ def rope_frequencies() -> Iterator[Hypothesis]:
     """All of rope_frequencies."""
 
     def power(given: dict[str, Any]) -> Array:
-        return real(np.arange(0, given["head_dim"], 2)) / given["head_dim"]
+        return np.asarray(real(np.arange(0, given["head_dim"], 2)) / given["head_dim"])
 
     plain: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
-        ("missing_rounding", "the power is not rounded"): lambda g: F32(float(g["base"]) ** -power(g)),
-        ("double_rounding", "float32 powers"): lambda g: F32(1) / (F32(g["base"]) ** F32(power(g))),
-        ("double_rounding", "float32 powers of a negative exponent"): lambda g: F32(g["base"]) ** -F32(power(g)),
-        ("double_rounding", "by exp and log in float32"): lambda g: np.exp(-F32(power(g)) * np.log(F32(g["base"]))),
+        ("missing_rounding", "the power is not rounded"): lambda g: _f32(float(g["base"]) ** -power(g)),
+        ("double_rounding", "float32 powers"): lambda g: _f32(1) / (_f32(g["base"]) ** _f32(power(g))),
+        ("double_rounding", "float32 powers of a negative exponent"): lambda g: _f32(g["base"]) ** -_f32(power(g)),
+        ("double_rounding", "by exp and log in float32"): lambda g: np.exp(-_f32(power(g)) * np.log(_f32(g["base"]))),
     }
     for (kind, detail), change in plain.items():
 
@@ -135,14 +140,14 @@ def rope_frequencies() -> Iterator[Hypothesis]:
 
     def linear(call: Evidence) -> Any:
         scaling = call.arguments.get("scaling")
-        return golden(call) if scaling is None else golden(call, scaling=None) / F32(scaling["factor"])
+        return golden(call) if scaling is None else golden(call, scaling=None) / _f32(scaling["factor"])
 
     def no_band(call: Evidence) -> Any:
         plain, scaled = golden(call, scaling=None), golden(call)
         scaling = call.arguments.get("scaling")
         if scaling is None or plain is None or scaled is None:
             return scaled
-        return np.where((scaled != plain) & (scaled != plain / F32(scaling["factor"])), plain, scaled)
+        return np.where((scaled != plain) & (scaled != plain / _f32(scaling["factor"])), plain, scaled)
 
     yield Hypothesis("scale_rule", "all frequencies are divided by the factor", linear)
     yield Hypothesis("scale_rule", "the middle band is not scaled", no_band)
@@ -154,7 +159,7 @@ def rope_frequencies() -> Iterator[Hypothesis]:
 def _softmax(
     weights: Callable[[Array], Array] = lambda w: real(_bf16(w)),
     finish: Callable[[Array, Array], Array] = lambda n, d: n / d,
-    score: Callable[[Array], Array] = lambda s: real(F32(s)),
+    score: Callable[[Array], Array] = lambda s: real(_f32(s)),
     group: Callable[[Array, int, int], Array] = lambda h, heads, kv: h // max(heads // kv, 1),
     shift: int = 0,
 ) -> Callable[[Evidence], Any]:
@@ -173,7 +178,7 @@ def _softmax(
         out = np.zeros_like(right)
         owner = group(np.arange(heads), heads, kv)
         for head in range(heads):
-            s = real(F32(score(q[:, head] @ k[:, owner[head]].T)) * factor)
+            s = real(_f32(score(q[:, head] @ k[:, owner[head]].T)) * factor)
             top = np.max(s, axis=1, keepdims=True, initial=-np.inf, where=seen)
             w = weights(np.exp2(np.where(seen, s - top, -np.inf)))
             out[:, head] = _bf16(finish(w @ v[:, owner[head]], w.sum(axis=1, keepdims=True)))
@@ -190,7 +195,7 @@ def _prefix(call: Evidence) -> Any:
 
 SOFTMAX: dict[tuple[str, str], dict[str, Any]] = {
     ("missing_rounding", "weights are not rounded to bfloat16"): {"weights": lambda w: w},
-    ("missing_rounding", "weights are rounded to float32 alone"): {"weights": lambda w: real(F32(w))},
+    ("missing_rounding", "weights are rounded to float32 alone"): {"weights": lambda w: real(_f32(w))},
     ("double_rounding", "weights are rounded to float16"): {"weights": lambda w: real(round_to(w, "float16"))},
     ("double_rounding", "weights are normalised before they are rounded"): {
         "weights": lambda w: real(_bf16(w / w.sum(axis=1, keepdims=True))), "finish": lambda n, d: n},
@@ -200,7 +205,7 @@ SOFTMAX: dict[tuple[str, str], dict[str, Any]] = {
     ("double_rounding", "sums are rounded to bfloat16 before the division"): {
         "finish": lambda n, d: real(_bf16(n)) / d},
     ("reciprocal", "the division is a product with RN32(1/sum)"): {
-        "finish": lambda n, d: F32(n) * (F32(1) / F32(d))},
+        "finish": lambda n, d: _f32(n) * (_f32(1) / _f32(d))},
     ("layout", "query heads share keys by remainder"): {"group": lambda h, heads, kv: h % kv},
     ("layout", "the mask is one key too long"): {"shift": 1},
     ("layout", "the mask is one key too short"): {"shift": -1},

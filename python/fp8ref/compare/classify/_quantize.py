@@ -15,11 +15,12 @@ from ...golden import quantize as golden_quantize
 from ...golden._args import FLOAT8
 from ...golden._round import round_to, widen
 from ...golden._rule import Rule
-from ...golden._rule_steps import QUOTIENTS, TILE, Scale, amax, codes_of, spread, type_of
+from ...golden._rule_steps import QUOTIENTS, Scale, amax, codes_of, spread, type_of
 from ...golden._rules import RULES
 from ._evidence import Array, Evidence
-from ._golden import OpError, full_arguments, golden, real
+from ._golden import full_arguments, golden, real
 from ._rounding import finishes
+from ._scales import rule_of, scales, shaped
 from ._try import Hypothesis
 
 # What kind of reason it is to have another word in a field of a rule.
@@ -64,32 +65,13 @@ def by_row(call: Evidence, row: Rule, codes: Callable[[Array, Rule, Scale], Arra
     shape = flat.shape
     each = Scale(*(spread(np.asarray(part), shape, slice(0, shape[0])) for part in of))
     found = np.asarray(codes(flat, row, each)).astype(np.uint8).reshape(x.shape).view(FLOAT8)
-    return found, _shaped(np.asarray(of.s, np.float32), call, shape)
-
-
-def _shaped(scale: Array, call: Evidence, shape: tuple[int, ...]) -> Array:
-    """A scale of coarser tiles in the form that the call expects."""
-    wanted = call.expected["scale"].shape
-    if scale.shape == wanted or not scale.size:
-        return scale
-    if scale.ndim == 0:
-        return np.broadcast_to(scale, wanted).copy()
-    every = np.broadcast_to(spread(scale, shape, slice(0, shape[0])), shape)
-    rows, columns = wanted if len(wanted) == 2 else (1, 1)
-    tall = TILE if rows != shape[0] else 1
-    wide = TILE if columns > 1 else max(shape[1], 1)
-    cut = every[::tall, ::wide]
-    return cut.copy() if cut.shape == wanted else scale
-
-
-def _rule_of(call: Evidence) -> Rule:
-    return RULES[call.arguments["rule"]]
+    return found, shaped(np.asarray(of.s, np.float32), call, shape)
 
 
 def _named(name: str) -> Callable[[Evidence], Any]:
     def predict(call: Evidence) -> Any:
         row = RULES[name]
-        if name == call.arguments["rule"] or row.given != _rule_of(call).given:
+        if name == call.arguments["rule"] or row.given != rule_of(call).given:
             return None
         if call.arguments.get("scale_ub") is not None and row.upper_bound == "none":
             row = replace(row, upper_bound="none")
@@ -100,7 +82,7 @@ def _named(name: str) -> Callable[[Evidence], Any]:
 
 def _with(name: str, value: Any) -> Callable[[Evidence], Any]:
     def predict(call: Evidence) -> Any:
-        row = _rule_of(call)
+        row = rule_of(call)
         return None if getattr(row, name) == value else by_row(call, replace(row, **{name: value}))
 
     return predict
@@ -116,7 +98,7 @@ def _recoded(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
         found[np.isnan(y)] = row.nan_code
         return found
 
-    return lambda call: by_row(call, _rule_of(call), codes)
+    return lambda call: by_row(call, rule_of(call), codes)
 
 
 def _exact_quotient(x: Array, row: Rule, of: Scale) -> Array:
@@ -139,8 +121,11 @@ def _through_inverse(x: Array, row: Rule, of: Scale) -> Array:
 
 def _pairs() -> Iterator[Hypothesis]:
     """Two choices of the rule changed at once."""
-    single = [(field, word, kind) for field, kind in FIELDS.items() if field not in ("granularity", "search")
-              for word in _rule.VOCABULARY[field] if not word.startswith("given")]  # fmt: skip
+    single: list[tuple[str, Any, str]] = []
+    for field, kind in FIELDS.items():
+        if field not in ("granularity", "search"):
+            words = [word for word in _rule.VOCABULARY[field] if not word.startswith("given")]
+            single += [(field, word, kind) for word in words]
     single += [(field, value, kind) for field, (kind, values) in NUMBERS.items() for value in values]
     for (one, x, kind), (two, y, other) in itertools.combinations(single, 2):
         if one != two:
@@ -150,85 +135,12 @@ def _pairs() -> Iterator[Hypothesis]:
 
 def _with_two(changes: dict[str, Any]) -> Callable[[Evidence], Any]:
     def predict(call: Evidence) -> Any:
-        row = _rule_of(call)
+        row = rule_of(call)
         if any(getattr(row, name) == value for name, value in changes.items()):
             return None
         return by_row(call, replace(row, **changes))
 
     return predict
-
-
-# ---- scales of other numbers ----------------------------------------------------------------------------------------
-
-
-def _scaled_by(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
-    """The scale of a changed x, and the codes of x by it."""
-
-    def predict(call: Evidence) -> Any:
-        row, x = _rule_of(call), np.asarray(full_arguments(call)["x"])
-        if row.given or x.ndim != 2 or not x.size or call.arguments.get("scale_ub") is not None:
-            return None
-        of = golden_quantize._computed(np.asarray(change(x)).astype(x.dtype), row, None)
-        return _coded(call, x, row, of, of.s)
-
-    return predict
-
-
-def _coded(call: Evidence, x: Array, row: Rule, of: Scale, scale: Any) -> Any:
-    each = Scale(*(spread(np.asarray(part), x.shape, slice(0, len(x))) for part in of))
-    return codes_of(x, row, each).view(FLOAT8), _shaped(np.asarray(scale, np.float32), call, x.shape)
-
-
-def _powered(change: Callable[[Array], Array], codes_by: str) -> Callable[[Evidence], Any]:
-    """The scale becomes a power of two in another way; codes are made with it, or with what it was before."""
-
-    def predict(call: Evidence) -> Any:
-        row, x = _rule_of(call), np.asarray(full_arguments(call)["x"])
-        if row.given or x.ndim != 2 or not x.size or call.arguments.get("scale_ub") is not None:
-            return None
-        before = golden_quantize._computed(x, replace(row, power="none"), None)
-        s = np.asarray(before.s, np.float32)
-        whole = (s > 0) & np.isfinite(s)
-        power = np.where(whole, np.exp2(change(np.log2(np.where(whole, real(s), 1)))), s).astype(np.float32)
-        used = Scale(power, np.float32(1) / power) if codes_by == "after" else before
-        return _coded(call, x, row, used, power)
-
-    return predict
-
-
-def _without_last(count: Callable[[int], int]) -> Callable[[Array], Array]:
-    def change(x: Array) -> Array:
-        kept = np.array(x)
-        kept[:, max(count(x.shape[1]), 0) :] = 0
-        return kept
-
-    return change
-
-
-def _scales() -> Iterator[Hypothesis]:
-    """Scales of other numbers than those of the tile."""
-    for words, way in (("down", np.floor), ("to nearest", np.rint), ("up", np.ceil)):
-        yield Hypothesis("scale_rule", f"the scale is rounded {words} to a power of two", _powered(way, "after"))
-        detail = f"the scale is rounded {words} to a power of two after it was divided by"
-        yield Hypothesis("scale_rule", detail, _powered(way, "before"))
-    for n in (1, 2, 4, 8, 16, 32, 64, 128):
-        yield Hypothesis("k_tail", f"amax misses the last K mod {n} columns",
-                         _scaled_by(_without_last(lambda k, n=n: k // n * n)))  # type: ignore[misc]  # fmt: skip
-        yield Hypothesis("k_tail", f"amax misses the last {n} columns",
-                         _scaled_by(_without_last(lambda k, n=n: k - n)))  # type: ignore[misc]  # fmt: skip
-    for kind, detail, change in (
-        ("scale_rule", "amax is the largest number, not the largest magnitude", lambda x: np.where(real(x) < 0, 0, x)),
-        ("scale_rule", "amax is made of numbers rounded to bfloat16", lambda x: widen(round_to(x, "bfloat16"))),
-        ("scale_rule", "amax is made of numbers rounded to float16", lambda x: widen(round_to(x, "float16"))),
-        ("scale_broadcast", "the scale of the first row is taken for all", lambda x: np.broadcast_to(x[:1], x.shape)),
-        ("scale_broadcast", "the scale is that of the row before", lambda x: np.roll(x, 1, 0)),
-        ("scale_broadcast", "the scale is that of the next row", lambda x: np.roll(x, -1, 0)),
-        ("scale_broadcast", "the scale is that of the group before", lambda x: np.roll(x, TILE, 1)),
-        ("scale_broadcast", "the scale is that of the next group", lambda x: np.roll(x, -TILE, 1)),
-        ("scale_broadcast", "the scale of the first group is taken for all", lambda x: x[:, np.arange(x.shape[1]) % TILE]),
-        ("scale_broadcast", "the scale of the first block of rows is taken for all", lambda x: x[np.arange(len(x)) % TILE]),
-    ):  # fmt: skip
-        yield Hypothesis(kind, detail, _scaled_by(change))  # type: ignore[arg-type]
 
 
 LARGEST: dict[str, float] = {
@@ -244,7 +156,7 @@ def _largest(top: float) -> Callable[[Evidence], Any]:
     """amax / top instead of amax / 448."""
 
     def predict(call: Evidence) -> Any:
-        row = _rule_of(call)
+        row = rule_of(call)
         x = np.asarray(full_arguments(call)["x"])
         if row.given or x.ndim != 2:
             return None
@@ -286,10 +198,10 @@ def quantize() -> Iterator[Hypothesis]:
     tiny = lambda y: e4m3.encode(np.where(np.abs(y) < 2.0**-6, y * 0, y), "saturate")  # noqa: E731
     yield Hypothesis("subnormal_flush", "subnormal codes become zeros", _recoded(tiny))
     yield Hypothesis("missing_rounding", "the quotient is not rounded before it is encoded",
-                     lambda call: by_row(call, _rule_of(call), _exact_quotient))  # fmt: skip
+                     lambda call: by_row(call, rule_of(call), _exact_quotient))  # fmt: skip
     yield Hypothesis("reciprocal", "the reciprocal of the scale is rounded to the type of x",
-                     lambda call: by_row(call, _rule_of(call), _through_inverse))  # fmt: skip
-    yield from _scales()
+                     lambda call: by_row(call, rule_of(call), _through_inverse))  # fmt: skip
+    yield from scales()
     yield from _pairs()
     for detail, top in LARGEST.items():
         yield Hypothesis("scale_rule", detail, _largest(top))
@@ -299,67 +211,3 @@ def quantize() -> Iterator[Hypothesis]:
                          _scale_only(lambda s, call, n=name: round_to(s, n)))  # type: ignore[misc]  # fmt: skip
     yield Hypothesis("reciprocal", "the reciprocal of the scale is returned",
                      _scale_only(lambda s, call: np.float32(1) / s))  # fmt: skip
-
-
-# ---- dequantize -----------------------------------------------------------------------------------------------------
-
-
-def _spread_scale(given: dict[str, Any]) -> Array:
-    codes = given["codes"]
-    scale = golden_quantize.dequantize_scale(given["scale"], codes.shape)
-    return np.asarray(spread(scale, codes.shape, slice(0, codes.shape[0])) if scale.ndim else scale)
-
-
-def _product(change: Callable[[Array, Array, str], Array]) -> Callable[[Evidence], Any]:
-    """Values of codes, the scale of each, and the type of the result."""
-
-    def predict(call: Evidence) -> Any:
-        given = full_arguments(call)
-        try:
-            return change(e4m3.decode(given["codes"]), _spread_scale(given), given["out_dtype"])
-        except OpError:
-            return None
-
-    return predict
-
-
-def _scale(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
-    def predict(call: Evidence) -> Any:
-        scale = np.asarray(call.arguments["scale"]).astype(np.float32)
-        if not scale.size:
-            return None
-        changed = np.asarray(change(scale), np.float32)
-        return golden(call, scale=np.broadcast_to(changed if scale.ndim else changed.reshape(()), scale.shape))
-
-    return predict
-
-
-def dequantize() -> Iterator[Hypothesis]:
-    """All of dequantize."""
-    for kind, detail, last in finishes():
-        yield Hypothesis(kind, detail, _product(lambda v, s, name, f=last: f(v * s, name, None)))  # type: ignore[misc]
-    yield Hypothesis("missing_rounding", "code * scale is not rounded to float32",
-                     _product(lambda v, s, name: round_to(real(v) * real(s), name)))  # fmt: skip
-    for name in ("bfloat16", "float16"):
-        yield Hypothesis("double_rounding", f"the scale is rounded to {name}", _product(
-            lambda v, s, out, n=name: round_to(v * widen(round_to(s, n)), out)))  # type: ignore[misc]  # fmt: skip
-    yield Hypothesis("double_rounding", "the scale is rounded to the type of the result", _product(
-        lambda v, s, out: round_to(v * widen(round_to(s, out)), out)))  # fmt: skip
-    yield Hypothesis("reciprocal", "codes are divided by the scale",
-                     _product(lambda v, s, name: round_to(v / s, name)))  # fmt: skip
-    yield Hypothesis("reciprocal", "codes are divided by RN32(1/scale)",
-                     _product(lambda v, s, name: round_to(v / (np.float32(1) / s), name)))  # fmt: skip
-    for detail, change in {
-        "the scale is not applied": np.ones_like,
-        "the first scale is applied to all": lambda s: s.reshape(-1)[:1],
-        "the first row of scales is applied to all": lambda s: s[:1] if s.ndim else s,
-        "the last row of scales is applied to all": lambda s: s[-1:] if s.ndim else s,
-        "the first scale of each row is applied to all": lambda s: s[:, :1] if s.ndim == 2 else s,
-        "scales are in reverse order": lambda s: s[::-1] if s.ndim else s,
-        "scales are shifted by one row": lambda s: np.roll(s, 1, 0) if s.ndim else s,
-        "scales are shifted by minus one row": lambda s: np.roll(s, -1, 0) if s.ndim else s,
-        "scales are shifted by one block of K": lambda s: np.roll(s, 1, 1) if s.ndim == 2 else s,
-        "scales are in the other storage order": lambda s: s.reshape(-1, order="F").reshape(s.shape),
-        "scales are applied twice": lambda s: s * s,
-    }.items():  # fmt: skip
-        yield Hypothesis("scale_broadcast", detail, _scale(change))  # type: ignore[arg-type]

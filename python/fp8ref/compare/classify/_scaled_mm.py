@@ -23,7 +23,7 @@ from ...golden.scaled_mm import scaled_mm
 from ._accumulators import Accumulate, backward, in_types, named, splits, units
 from ._broadcast import CODES, SCALES, TAILS
 from ._evidence import Array
-from ._golden import OpError, real
+from ._golden import REFUSED, real
 from ._rounding import finishes
 
 Arguments = dict[str, Any]
@@ -56,7 +56,7 @@ def product(arguments: Arguments, parts: Parts) -> Array | None:
                 return scaled_mm(**given)
             return parts.finish(_wide(given), given)
         z = _values(given, parts)
-    except OpError:
+    except REFUSED:
         return None
     if z is None:
         return None
@@ -137,8 +137,8 @@ def orders() -> Iterator[tuple[str, str, Order]]:
     for name, order in PLAIN.items():
         yield "epilogue_order", f"{name}, and the bias is added after a rounding of its own", _unfused(order)
         yield "epilogue_order", f"{name}, and the bias is added before the scales", _first(order)
-        yield "epilogue_order", f"{name}, without the bias", lambda acc, a, b, bias, o=order: o(acc, a, b, None)
-        yield "epilogue_order", f"{name}, and the bias is subtracted", lambda acc, a, b, bias, o=order: o(
+        yield "epilogue_order", f"{name}, without the bias", lambda acc, a, b, bias, o=order: o(acc, a, b, None)  # type: ignore[misc]
+        yield "epilogue_order", f"{name}, and the bias is subtracted", lambda acc, a, b, bias, o=order: o(  # type: ignore[misc]
             acc, a, b, None if bias is None else -bias)  # fmt: skip
         for narrow in ("bfloat16", "float16"):
             yield (
@@ -149,7 +149,7 @@ def orders() -> Iterator[tuple[str, str, Order]]:
             yield (
                 "double_rounding",
                 f"the bias is rounded to {narrow} ({name})",
-                lambda acc, a, b, bias, o=order, n=narrow: o(
+                lambda acc, a, b, bias, o=order, n=narrow: o(  # type: ignore[misc]
                     acc, a, b, None if bias is None else round_to(bias, n).astype(np.float32)
                 ),
             )
@@ -175,7 +175,7 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
         return z if scale is None else z * np.float32(scale)
 
     for kind, detail, last in finishes():
-        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])
+        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])  # type: ignore[misc]
 
     def eight(change: Callable[[Array, Any, str], Array]) -> Finish:
         def finish(z: Array, g: Arguments) -> Array | None:
@@ -260,14 +260,14 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
         yield kind, detail, 0, part(order=order)
     for detail, inner in (("", Parts()), *((f" ({name})", Parts(order=order)) for name, order in PLAIN.items())):
         words = f"the bias is added to the rounded output{detail}"
-        yield "epilogue_order", words, 0, lambda arguments, p=inner: _bias_last(arguments, p)
+        yield "epilogue_order", words, 0, lambda arguments, p=inner: _bias_last(arguments, p)  # type: ignore[misc]
     for kind, detail, finish in outputs():
         yield kind, detail, 0, part(finish=finish)
     for name in ("float64", "float32", "bfloat16", "float16"):
         for sums in ("float64", "float32"):
             kind = "epilogue_order" if name.startswith("float") and name != "float16" else "double_rounding"
             words = f"operands are multiplied by their scales in {name} first, and summed in {sums}"
-            yield kind, words, 0, lambda arguments, n=name, s=sums: _dequantized(arguments, n, s)
+            yield kind, words, 0, lambda arguments, n=name, s=sums: _dequantized(arguments, n, s)  # type: ignore[misc]
     for detail, wave, accumulate in in_types():
         yield "accumulator", detail, wave, part(accumulate=accumulate)
     for detail, accumulate in splits():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from . import _encode, _grouped_mm, _mma, _nn, _positions, _quantize, _scaled_mm
+from . import _dequantize, _encode, _grouped_mm, _mma, _nn, _positions, _quantize, _scaled_mm
 from ._evidence import Evidence
 from ._golden import full_arguments
 from ._rounding import edges
@@ -27,7 +27,7 @@ TABLE: dict[str, Callable[[], Iterator[Hypothesis]]] = {
     "encode": _encode.encode,
     "decode": _encode.decode,
     "quantize": _quantize.quantize,
-    "dequantize": _quantize.dequantize,
+    "dequantize": _dequantize.dequantize,
     "mma": _mma.hypotheses,
     "scaled_mm": _scaled,
     "grouped_mm": _grouped_mm.hypotheses,

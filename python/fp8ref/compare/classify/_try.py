@@ -18,7 +18,7 @@ LATER = 4  # calls of the screen of later waves, which are long
 ROUNDS = 4  # reasons that are looked for
 CONTRADICTION = 0.5  # what a share of contradicted matching calls takes from a share of explained ones
 ENOUGH = 0.3  # the score of an idea that explains everything, so that no later wave is tried
-CLEAR = 0.9  # the score of an idea that no other need be tried against
+CLEAR = 0.6  # the score of an idea that explains everything, so that the screen can end
 PARTLY = 0.6  # of the differing elements, for a reason that reproduces no call as a whole
 PENALTY = 0.5  # what elements wrongly predicted take from that
 
@@ -87,10 +87,13 @@ class Search:
                 return 0.0
         return share - CONTRADICTION * denied / max(len(right), 1)
 
-    def best(self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence]) -> Any:
+    def best(
+        self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence]
+    ) -> Hypothesis | Sign | None:
         """The idea with the highest score above zero; of equals the earlier. [CLASSIFY-PRECEDENCE]"""
         few, some = spread(right, RIGHT), spread(wrong, WRONG)
-        top, found = 0.0, None
+        top = 0.0
+        found: Hypothesis | Sign | None = None
         for wave in sorted({getattr(idea, "wave", 0) for idea in ideas}):
             left = [idea for idea in ideas if getattr(idea, "wave", 0) == wave]
             for call in spread(wrong, LATER if wave else SCREEN):
@@ -99,11 +102,11 @@ class Search:
                     score = self.score(idea, some, few, top + 1e-9)
                     if score > top:
                         top, found = score, idea
-                if top > CLEAR:  # whatever else explains all has explained this call
-                    return found
+                if found is not None and top > CLEAR and all(self.verdict(found, wrong) for wrong in some):
+                    return found  # whatever else explains all has explained this call
                 tried = {id(idea) for idea in hits}
                 left = [idea for idea in left if id(idea) not in tried]
-            if top > ENOUGH and all(self.verdict(found, call) for call in some):
+            if found is not None and top > ENOUGH and all(self.verdict(found, call) for call in some):
                 break
         return found
 
@@ -112,7 +115,8 @@ class Search:
         right = [call for call in self.calls if call.equal]
         rest, found = list(wrong), list[Reason]()
         for _ in range(ROUNDS):
-            idea = self.best(ideas, rest, right) if rest else None
+            chosen = [idea for idea in ideas if not found or not getattr(idea, "wave", 0)]
+            idea = self.best(chosen, rest, right) if rest else None
             if idea is None:
                 break
             mine = [call for call in rest if self.verdict(idea, call) is True]
@@ -185,7 +189,7 @@ def spread(calls: Sequence[Evidence], count: int) -> list[Evidence]:
     return [pool[i] for i in sorted({round(i * (len(pool) - 1) / (count - 1)) for i in range(count)})]
 
 
-def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int) -> Reason | None:
+def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int, waves: int) -> Reason | None:
     """The hypothesis that reproduces most of the differing elements of calls that none reproduces whole.
 
     [CLASSIFY-PARTLY]
@@ -193,7 +197,7 @@ def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int) ->
     calls = spread(rest, SCREEN)
     top, found, share = PARTLY, None, 0.0
     for idea in ideas:
-        if isinstance(idea, Hypothesis) and idea.wave < 2:
+        if isinstance(idea, Hypothesis) and idea.wave < waves:
             hit, false = _elements(idea, calls)
             if hit - PENALTY * false > top:
                 top, found, share = hit - PENALTY * false, idea, hit
