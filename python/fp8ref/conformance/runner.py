@@ -22,6 +22,7 @@ from .targets import BackendTarget, Target
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
+REPEATED_BYTES = 1 << 18  # of a call that is made again; larger ones only where there is no other
 REPEATED, TIMES = 3, 4  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 
 
@@ -83,6 +84,7 @@ def check_op(
 def _repeated(evidence: list[Evidence], cases: Mapping[str, Case], subject: Answer) -> list[Evidence]:
     """The smallest mismatching calls made again, to see whether they give the same bits. [CLASSIFY-AGAIN]"""
     wrong = sorted((call for call in evidence if not call.equal and not call.error), key=lambda call: call.size)
+    wrong = [call for call in wrong if call.size <= REPEATED_BYTES] or wrong[:1]
     chosen = {id(call) for call in [*wrong[:1], *wrong[len(wrong) // 2 :][:1], *wrong[-1:]][:REPEATED]}
     found = []
     for call in evidence:

@@ -12,7 +12,7 @@ from ._evidence import KINDS, Evidence, Reason
 from ._memory import misshapen
 from ._structure import SHAPES, SIGNS, WEAK
 from ._table import ideas_of
-from ._try import Hypothesis, Search, Sign, partly
+from ._try import Hypothesis, Search, Sign, partly, tried
 
 __all__ = ["KINDS", "Evidence", "Reason", "classify"]
 
@@ -49,7 +49,8 @@ def classify(evidence: list[Evidence]) -> tuple[Reason, ...]:
 
 
 def _function(calls: list[Evidence]) -> list[Reason]:
-    """The reasons of one function: of results of another form first, then of the others."""
+    """The reasons of one function, of results of another form and of the others, by share."""
+    calls = tried(calls)
     wrong = sum(not call.equal for call in calls)
     broken = [call for call in calls if not call.equal and misshapen(call)]
     found: list[Reason] = []

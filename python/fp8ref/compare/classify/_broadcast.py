@@ -166,6 +166,11 @@ def _codes(change: Callable[[Array], Array], sides: tuple[str, ...] = SIDES) -> 
     return changed
 
 
+def _operands(change: Callable[[Array], Array], sides: tuple[str, ...] = SIDES) -> Change:
+    """Operands at other places, codes of either format."""
+    return lambda arguments: {**arguments, **{side: change(arguments[side]) for side in sides}}
+
+
 def _top(code: int) -> Callable[[Array], Array]:
     def change(x: Array) -> Array:
         words = x.view(np.uint8)
@@ -209,12 +214,12 @@ def CODES() -> Iterator[tuple[str, str, Change]]:
     yield "layout", "E4M3 codes are read as E4M3FNUZ", _codes(_recast(ml_dtypes.float8_e4m3fnuz))
     for sides in (SIDES, ("a",), ("b",)):
         which = " and ".join(sides)
-        yield "layout", f"{which} is read in the other storage order", _codes(_other_order, sides)
-        yield "layout", f"the rows of {which} are in reverse order", _codes(lambda x: x[::-1], sides)
-        yield "layout", f"K of {which} is in reverse order", _codes(lambda x: x[:, ::-1], sides)
-        yield "layout", f"the rows of {which} are shifted by one", _codes(lambda x: np.roll(x, 1, 0), sides)
-        yield "layout", f"K of {which} is shifted by one", _codes(lambda x: np.roll(x, 1, 1), sides)
-        yield "layout", f"neighbours along K of {which} are swapped", _codes(_swap_pairs, sides)
+        yield "layout", f"{which} is read in the other storage order", _operands(_other_order, sides)
+        yield "layout", f"the rows of {which} are in reverse order", _operands(lambda x: x[::-1], sides)
+        yield "layout", f"K of {which} is in reverse order", _operands(lambda x: x[:, ::-1], sides)
+        yield "layout", f"the rows of {which} are shifted by one", _operands(lambda x: np.roll(x, 1, 0), sides)
+        yield "layout", f"K of {which} is shifted by one", _operands(lambda x: np.roll(x, 1, 1), sides)
+        yield "layout", f"neighbours along K of {which} are swapped", _operands(_swap_pairs, sides)
     yield "layout", "a and b are swapped", _exchanged
 
 

@@ -253,6 +253,7 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
         yield "accumulator", f"{name} without split-K", 0, part(change=_policies(accumulate=name, split_k=1))
     for name in ALL_EPILOGUES:
         yield "epilogue_order", name, 0, part(change=_policies(epilogue=name))
+    yield "epilogue_order", "without the bias", 0, part(change=_policies(bias=None))
     for table in (SCALES, CODES, TAILS):
         for kind, detail, change in table():
             yield kind, detail, 0, part(change=change)

@@ -14,7 +14,8 @@ from ._evidence import Array, Evidence, Reason
 
 SMALL = 1 << 18  # bytes of a call; larger ones are tried only where there are few others
 SCREEN, WRONG, RIGHT = 8, 24, 24  # calls that a hypothesis must pass at first, and later
-LATER = 4  # calls of the screen of later waves, which are long
+ENOUGH_WRONG = 3  # smaller mismatching calls, so that very large ones need not be tried
+LATER = 4  # calls of the screen of later waves, which are long, and of later reasons
 ROUNDS = 4  # reasons that are looked for
 CONTRADICTION = 0.5  # what a share of contradicted matching calls takes from a share of explained ones
 ENOUGH = 0.3  # the score of an idea that explains everything, so that no later wave is tried
@@ -52,7 +53,7 @@ class Search:
 
     calls: Sequence[Evidence]
     known: dict[tuple[int, int], bool | None] = field(default_factory=dict)
-    details: dict[int, str] = field(default_factory=dict)  # of signs, from the largest call
+    details: dict[int, tuple[int, str]] = field(default_factory=dict)  # of signs: size of the largest call, its detail
 
     def verdict(self, idea: Hypothesis | Sign, call: Evidence) -> bool | None:
         """Whether an idea reproduces a call; None where it does not concern it."""
@@ -64,7 +65,7 @@ class Search:
     def _sign(self, idea: Sign, call: Evidence) -> bool:
         detail = idea.look(call, self.calls)
         if detail:
-            self.details.setdefault(id(idea), detail)
+            self.details[id(idea)] = max(self.details.get(id(idea), (0, "")), (call.size, detail))
         return bool(detail)
 
     def score(
@@ -88,7 +89,7 @@ class Search:
         return share - CONTRADICTION * denied / max(len(right), 1)
 
     def best(
-        self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence]
+        self, ideas: Sequence[Hypothesis | Sign], wrong: list[Evidence], right: list[Evidence], later: int
     ) -> Hypothesis | Sign | None:
         """The idea with the highest score above zero; of equals the earlier. [CLASSIFY-PRECEDENCE]"""
         few, some = spread(right, RIGHT), spread(wrong, WRONG)
@@ -96,7 +97,7 @@ class Search:
         found: Hypothesis | Sign | None = None
         for wave in sorted({getattr(idea, "wave", 0) for idea in ideas}):
             left = [idea for idea in ideas if getattr(idea, "wave", 0) == wave]
-            for call in spread(wrong, LATER if wave else SCREEN):
+            for call in spread(wrong, LATER if wave or later else SCREEN):
                 hits = [idea for idea in left if self.verdict(idea, call)]
                 for idea in hits:
                     score = self.score(idea, some, few, top + 1e-9)
@@ -116,7 +117,7 @@ class Search:
         rest, found = list(wrong), list[Reason]()
         for _ in range(ROUNDS):
             chosen = [idea for idea in ideas if not found or not getattr(idea, "wave", 0)]
-            idea = self.best(chosen, rest, right) if rest else None
+            idea = self.best(chosen, rest, right, len(found)) if rest else None
             if idea is None:
                 break
             mine = [call for call in rest if self.verdict(idea, call) is True]
@@ -132,7 +133,7 @@ class Search:
         right: list[Evidence],
         ideas: Sequence[Hypothesis | Sign],
     ) -> Reason:
-        detail = self.details.get(id(idea), "") if isinstance(idea, Sign) else idea.detail
+        detail = self.details.get(id(idea), (0, ""))[1] if isinstance(idea, Sign) else idea.detail
         if isinstance(idea, Hypothesis) and idea.kind in NAMED and not idea.wave:
             detail = "; or ".join([detail, *self._others(idea, mine, right, ideas)])
         return Reason(idea.kind, detail, len(mine), len(wrong), tuple(call.case for call in mine))
@@ -179,11 +180,16 @@ def reproduces(idea: Hypothesis, call: Evidence) -> bool | None:
     return all(name in call.got and alike(array, call.got[name]) for name, array in answer.items())
 
 
+def tried(calls: Sequence[Evidence]) -> list[Evidence]:
+    """The calls without very large ones, if enough others mismatch."""
+    small = [call for call in calls if call.size <= SMALL]
+    wrong = sum(not call.equal for call in small)
+    return small if wrong >= min(ENOUGH_WRONG, sum(not call.equal for call in calls)) else list(calls)
+
+
 def spread(calls: Sequence[Evidence], count: int) -> list[Evidence]:
-    """So many calls from the smallest to the largest, evenly; very large ones only where there are few others."""
-    ordered = sorted(calls, key=lambda call: call.size)
-    small = [call for call in ordered if call.size <= SMALL]
-    pool = small if len(small) >= min(count, 3) else ordered[: max(3, len(small))]
+    """So many calls from the smallest to the largest, evenly."""
+    pool = sorted(calls, key=lambda call: call.size)
     if len(pool) <= count:
         return pool
     return [pool[i] for i in sorted({round(i * (len(pool) - 1) / (count - 1)) for i in range(count)})]
@@ -194,7 +200,7 @@ def partly(ideas: Iterable[Hypothesis | Sign], rest: list[Evidence], of: int, wa
 
     [CLASSIFY-PARTLY]
     """
-    calls = spread(rest, SCREEN)
+    calls = spread(rest, LATER)
     top, found, share = PARTLY, None, 0.0
     for idea in ideas:
         if isinstance(idea, Hypothesis) and idea.wave < waves:
