@@ -52,6 +52,14 @@ def _chain_of(terms: Array, name: str) -> Array:
     return total
 
 
+def _backward(terms: Array, name: str) -> Array:
+    return _chain_of(terms[::-1], name)
+
+
+def _at_the_end(terms: Array, name: str) -> Array:
+    return real(round_to(terms.sum(axis=0), name))
+
+
 def _tree(parts: Array, name: str) -> Array:
     """Neighbours added in pairs until one is left."""
     while len(parts) > 1:
@@ -117,15 +125,15 @@ def in_types() -> Iterator[tuple[str, int, Accumulate]]:
     """Sums in a floating-point type: detail, wave, function."""
     yield "float32, as numpy's matrix product adds (no tensor core)", 0, _blas
     for name in ("float32", "float16", "bfloat16"):
-        yield f"{name}, one product after the other", 0, _summed(lambda t, n=name: _chain_of(t, n))  # type: ignore[misc]
-        yield f"{name}, the last product first", 1, _summed(lambda t, n=name: _chain_of(t[::-1], n))  # type: ignore[misc]
+        yield f"{name}, one product after the other", 0, _summed(partial(_chain_of, name=name))
+        yield f"{name}, the last product first", 1, _summed(partial(_backward, name=name))
         yield f"{name}, in pairs", 1, _summed(lambda t, n=name: _tree(real(round_to(t, n)), n))  # type: ignore[misc]
         yield (
             f"{name}, one product after the other, each rounded",
             1,
             _summed(lambda t, n=name: _chain_of(real(round_to(t, n)), n)),  # type: ignore[misc]
         )
-        yield f"{name} at the end alone", 1, _summed(lambda t, n=name: real(round_to(t.sum(axis=0), n)))  # type: ignore[misc]
+        yield f"{name} at the end alone", 1, _summed(partial(_at_the_end, name=name))
         for length in LANES:
             for words, how in (
                 (f"{name}, exact sums of blocks of {length} added in order", _blocks),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -252,6 +253,10 @@ def _kept(length: Callable[[int], int]) -> Change:
     return changed
 
 
+def _less(k: int, count: int) -> int:
+    return k - count
+
+
 def _wrapped(pad: int) -> Change:
     """The last tile is read from beyond the row: from the start of the next one, and of the first after the last."""
 
@@ -283,6 +288,7 @@ def TAILS() -> Iterator[tuple[str, str, Change]]:
         whole = lambda k, p=pad: k // p * p if k > p else k  # noqa: E731
         yield "k_tail", f"the last K mod {pad} elements of K are left out, where K is larger", _kept(whole)
     for count in (1, 2, 4, 8, 16, 32):
-        yield "k_tail", f"the last {count} elements of K are left out", _kept(lambda k, c=count: k - c)  # type: ignore[misc]
+        shorter = partial(_less, count=count)
+        yield "k_tail", f"the last {count} elements of K are left out", _kept(shorter)
     for pad in PADS:
         yield "k_tail", f"the last tile of {pad} reads beyond the rows", _wrapped(pad)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# The closed list of reasons, with what each means.
+# The closed list of reasons, with what each means. [CLASSIFY-KINDS]
 KINDS: dict[str, str] = {
     "tie_rule": "midpoints go another way than to the even neighbour",
     "truncation": "results are cut, or rounded in one direction, instead of to the nearest number",

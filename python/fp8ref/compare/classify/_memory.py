@@ -45,6 +45,7 @@ def _earlier(call: Evidence, calls: Sequence[Evidence]) -> list[Evidence]:
 
 
 def telling(x: Array) -> bool:
+    """Whether an array is more than one value, so that to be equal to it means something."""
     return x.size > 1 and len(np.unique(x.view(f"u{x.dtype.itemsize}"))) > 1
 
 

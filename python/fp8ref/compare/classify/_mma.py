@@ -71,7 +71,8 @@ UNITS_CHANGED: dict[str, Callable[[Unit], Unit]] = {
     "no rewriting as FP16": lambda u: replace(u, order="chain"),
     "no rewriting as FP16, steps of 32": lambda u: replace(u, order="chain", block=32),
     "no floor of the exponent": lambda u: replace(u, floor=-400),
-    **{f"a floor of the exponent higher by {n}": lambda u, n=n: replace(u, floor=u.floor + n) for n in (-1, 1)},  # type: ignore[misc]
+    "a floor of the exponent higher by 1": lambda u: replace(u, floor=u.floor + 1),
+    "a floor of the exponent lower by 1": lambda u: replace(u, floor=u.floor - 1),
 }
 ORDERS: dict[str, Callable[[Array], Array]] = {
     "the high half of K first": lambda k: k ^ 16,

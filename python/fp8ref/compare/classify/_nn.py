@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,10 +171,17 @@ def rmsnorm() -> Iterator[Hypothesis]:
     for (kind, detail), changes in RMS.items():
         yield Hypothesis(kind, detail, _of(lambda g, c=changes: _rms(g, **c)))  # type: ignore[misc]
     for kind, detail, last in finishes():
-        end = lambda x, r, w, f=last: f(real(_bf16(x * r)) * real(w), "bfloat16", None)  # noqa: E731
-        yield Hypothesis(kind, detail, _of(lambda g, e=end: _rms(g, finish=e)))  # type: ignore[misc]
-        first = lambda x, r, w, f=last: _bf16(real(f(x * r, "bfloat16", None)) * real(w))  # noqa: E731
-        yield Hypothesis(kind, f"before the weight, {detail}", _of(lambda g, e=first: _rms(g, finish=e)))  # type: ignore[misc]
+        yield Hypothesis(kind, detail, _of(partial(_rms, finish=partial(_end, last=last))))
+        words = f"before the weight, {detail}"
+        yield Hypothesis(kind, words, _of(partial(_rms, finish=partial(_first, last=last))))
+
+
+def _end(x: Array, r: Array, w: Array, last: Any) -> Array:
+    return np.asarray(last(real(_bf16(x * r)) * real(w), "bfloat16", None))
+
+
+def _first(x: Array, r: Array, w: Array, last: Any) -> Array:
+    return _bf16(real(last(x * r, "bfloat16", None)) * real(w))
 
 
 # ---- silu_mul, residual, sample --------------------------------------------------------------------------------------

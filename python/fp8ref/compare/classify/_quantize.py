@@ -101,6 +101,10 @@ def _recoded(change: Callable[[Array], Array]) -> Callable[[Evidence], Any]:
     return lambda call: by_row(call, rule_of(call), codes)
 
 
+def _finished(last: Callable[[Array, str, str | None], Array]) -> Callable[[Array], Array]:
+    return lambda y: last(y, FLOAT8.name, "saturate")
+
+
 def _exact_quotient(x: Array, row: Rule, of: Scale) -> Array:
     """x / s or x * a in float64, rounded to E4M3 alone."""
     y = real(widen(x)) * real(of.a) if row.quantize == "x*a" else real(widen(x)) / real(of.s)
@@ -191,7 +195,7 @@ def quantize() -> Iterator[Hypothesis]:
             words = f"0x{int(value):02X}" if field == "nan_code" else f"{value:g}"
             yield Hypothesis(kind, f"{field} is {words}", _with(field, value))
     for kind, detail, last in finishes():
-        yield Hypothesis(kind, f"codes: {detail}", _recoded(lambda y, f=last: f(y, FLOAT8.name, "saturate")))  # type: ignore[misc]
+        yield Hypothesis(kind, f"codes: {detail}", _recoded(_finished(last)))
         clamp = lambda y, f=last: f(np.clip(y, -448, 448), FLOAT8.name, "saturate")  # noqa: E731
         yield Hypothesis(kind, f"codes: {detail}", _recoded(clamp), 1)
     yield Hypothesis("overflow_policy", "codes beyond 448 are NaN", _recoded(lambda y: e4m3.encode(y, "nan")))

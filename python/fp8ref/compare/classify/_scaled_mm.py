@@ -115,6 +115,10 @@ def _first(inner: Order) -> Order:
     return order
 
 
+def _minus(inner: Order) -> Order:
+    return lambda acc, a, b, bias: inner(acc, a, b, None if bias is None else -bias)
+
+
 def _ab(acc: Array, a: Array, b: Array, bias: Array | None) -> Array:
     return (a * b) * acc if bias is None else fused(a * b, acc, bias)
 
@@ -137,9 +141,7 @@ def orders() -> Iterator[tuple[str, str, Order]]:
     for name, order in PLAIN.items():
         yield "epilogue_order", f"{name}, and the bias is added after a rounding of its own", _unfused(order)
         yield "epilogue_order", f"{name}, and the bias is added before the scales", _first(order)
-        yield "epilogue_order", f"{name}, without the bias", lambda acc, a, b, bias, o=order: o(acc, a, b, None)  # type: ignore[misc]
-        yield "epilogue_order", f"{name}, and the bias is subtracted", lambda acc, a, b, bias, o=order: o(  # type: ignore[misc]
-            acc, a, b, None if bias is None else -bias)  # fmt: skip
+        yield "epilogue_order", f"{name}, and the bias is subtracted", _minus(order)
         for narrow in ("bfloat16", "float16"):
             yield (
                 "double_rounding",

@@ -36,6 +36,7 @@ def shaped(scale: Array, call: Evidence, shape: tuple[int, ...]) -> Array:
 
 
 def rule_of(call: Evidence) -> Rule:
+    """The rule that a call names, which is the claimed one."""
     return RULES[call.arguments["rule"]]
 
 
