@@ -19,6 +19,8 @@ from .xfails import Xfail, expectation
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
+REPEATED_BYTES = 1 << 18  # of a call that is made again; larger ones only where there is no other
+REPEATED, TIMES = 3, 4  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 DESCRIBED = 50  # mismatches of an op whose operands are looked up
 
 
@@ -53,6 +55,7 @@ class Examination:
         self._golden, self._subject, self._judge, self._xfails = golden, subject, judge, xfails
         self._digest = Digest()
         self._kept = 0
+        self._cases: dict[str, Case] = {}  # of the evidence
         self._mismatch: Mismatch | None = None
 
     def run(self, case: Case | ModelCase) -> CaseResult:
@@ -77,10 +80,24 @@ class Examination:
     def finish(self) -> OpResult:
         """The totals, with reasons; the calls themselves are let go."""
         if not self.result.equal:
-            self.result.reasons = classify(self.result.evidence)
+            self.result.reasons = classify(self._repeated())
         self.result.evidence.clear()
         self.result.digest = self._digest.text()
         return self.result
+
+    def _repeated(self) -> list[Evidence]:
+        """The smallest mismatching calls made again, to see whether they give the same bits. [CLASSIFY-AGAIN]"""
+        evidence = self.result.evidence
+        wrong = sorted((call for call in evidence if not call.equal and not call.error), key=lambda call: call.size)
+        wrong = [call for call in wrong if call.size <= REPEATED_BYTES] or wrong[:1]
+        chosen = {id(call) for call in [*wrong[:1], *wrong[len(wrong) // 2 :][:1], *wrong[-1:]][:REPEATED]}
+        found = []
+        for call in evidence:
+            if id(call) in chosen:
+                again = tuple(self._subject(self._cases[call.case]).arrays for _ in range(TIMES))
+                call = replace(call, again=again)
+            found.append(call)
+        return found
 
     @property
     def mismatch(self) -> Mismatch | None:
@@ -118,4 +135,5 @@ class Examination:
             case.name, case.function, case.arguments, expected.arrays, got.arrays, got.error, state == "equal"
         )
         self.result.evidence.append(call)
+        self._cases[case.name] = case
         self._kept += call.size

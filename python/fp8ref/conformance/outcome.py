@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compare import ulp
+from ..compare._bits import difference as difference
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -48,16 +49,6 @@ class Mismatch:
     ulp: int | None = None  # from expected to got at that place; None where no distance exists
     operands: tuple[str, ...] = ()  # what was computed there, for people
     histogram: tuple[int, ...] = ()  # differing elements by distance, see HISTOGRAM
-
-
-def difference(expected: Array, got: Array) -> NDArray[np.bool_]:
-    """True where two arrays of one shape and type differ in bits and are not both NaN."""
-    kind = np.dtype(f"u{expected.dtype.itemsize}")
-    different = np.ascontiguousarray(expected).view(kind) != np.ascontiguousarray(got).view(kind)
-    if expected.dtype.kind not in "biu":
-        with np.errstate(invalid="ignore"):  # ml_dtypes flags signalling NaNs
-            different &= ~(np.isnan(expected) & np.isnan(got))
-    return np.asarray(different)
 
 
 def bits(value: Array) -> str:

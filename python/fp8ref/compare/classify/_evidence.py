@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# The closed list of reasons, with what each means.
+# The closed list of reasons, with what each means. [CLASSIFY-KINDS]
 KINDS: dict[str, str] = {
     "tie_rule": "midpoints go another way than to the even neighbour",
     "truncation": "results are cut, or rounded in one direction, instead of to the nearest number",
@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "reciprocal": "a division is a multiplication with a rounded reciprocal",
     "accumulator": "products are added up by another accumulator",
     "epilogue_order": "scales and bias are applied in another order",
+    "factor": "results are a constant multiple of what they should be",
     "scale_broadcast": "a scale is applied to the wrong rows, columns or blocks, or not at all",
     "layout": "operands or results are transposed, permuted or strided in another way",
     "k_tail": "the last elements of K are left out, or read from beyond",
@@ -48,11 +49,7 @@ class Evidence:
     got: Mapping[str, Array]
     error: str = ""  # the exception, if one was raised
     equal: bool = False  # whether the case passed
-
-    def previous(self, others: list[Evidence]) -> Evidence | None:
-        """The call before this one."""
-        index = next(i for i, other in enumerate(others) if other is self)
-        return others[index - 1] if index else None
+    again: tuple[Mapping[str, Array], ...] = ()  # what repetitions of the call gave
 
     @property
     def size(self) -> int:
@@ -69,6 +66,7 @@ class Reason:
     detail: str
     explains: int
     of: int
+    cases: tuple[str, ...] = ()  # the names of those that it explains
 
     def __str__(self) -> str:
         share = f" ({self.explains} of {self.of} cases, bit for bit)" if self.of else ""

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hypotheses about rope and attention: where a token stands, what it sees, and what is rounded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...golden._round import round_to, widen
+from ...golden._units import MODES
+from ...golden.attention import score_factor
+from ._evidence import Array, Evidence
+from ._golden import full_arguments, golden, real
+from ._try import Hypothesis
+
+Steps = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+
+
+def _f32(x: Any) -> Array:
+    return np.asarray(x, np.float32)
+
+
+def _bf16(x: Array) -> Array:
+    return round_to(x, "bfloat16")
+
+
+# ---- rope -----------------------------------------------------------------------------------------------------------
+
+
+def _turned(steps: Steps, table: str = "bfloat16", pairs: str = "halves") -> Callable[[Evidence], Any]:
+    """rope with other steps; pairs are halves of a head or neighbours."""
+
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        x = widen(given["x"])
+        cos, sin = (widen(round_to(given[name], table))[:, None, :] for name in ("cos", "sin"))
+        half = x.shape[-1] // 2
+        one, two = (x[..., :half], x[..., half:]) if pairs == "halves" else (x[..., ::2], x[..., 1::2])
+        first, second = steps(one, two, cos, sin)
+        if pairs == "halves":
+            return np.concatenate([first, second], axis=-1)
+        return np.stack([first, second], axis=-1).reshape(x.shape)
+
+    return predict
+
+
+def _rounded(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+    """Each product and each sum rounded to bfloat16, as golden has it. [ROPE-ROTATE]"""
+    ac, bs, bc, sa = (real(_bf16(real(p) * real(q))) for p, q in ((a, c), (b, s), (b, c), (a, s)))
+    return _bf16(ac - bs), _bf16(bc + sa)
+
+
+def _float32(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+    return _bf16(a * c - b * s), _bf16(b * c + a * s)
+
+
+def _once(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+    a, b, c, s = map(real, (a, b, c, s))
+    return _bf16(a * c - b * s), _bf16(b * c + a * s)
+
+
+def _other_way(steps: Steps) -> Steps:
+    return lambda a, b, c, s: steps(a, b, c, -s)
+
+
+def rope() -> Iterator[Hypothesis]:
+    """All of rope."""
+    for pairs in ("halves", "neighbours"):
+        for table in ("bfloat16", "float32", "float16"):
+            for words, kind, steps in (
+                ("each product rounded", "double_rounding", _rounded),
+                ("in float32", "missing_rounding", _float32),
+                ("rounded once", "missing_rounding", _once),
+            ):
+                named = "layout" if pairs == "neighbours" else "missing_rounding" if table != "bfloat16" else kind
+                detail = f"pairs are {pairs}, {words}, a table in {table}"
+                yield Hypothesis(named, detail, _turned(steps, table, pairs))
+                yield Hypothesis("layout", f"{detail}, turned backward", _turned(_other_way(steps), table, pairs))
+
+
+def _angles(change: Callable[[Array, Array], Array]) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        angle = real(change(np.asarray(given["positions"]), np.asarray(given["frequencies"])))
+        return _f32(np.cos(angle)), _f32(np.sin(angle))
+
+    return predict
+
+
+def _float32_table(call: Evidence) -> Any:
+    given = full_arguments(call)
+    angle = _f32(np.multiply.outer(_f32(given["positions"]), given["frequencies"]))
+    return np.cos(angle), np.sin(angle)
+
+
+def rope_table() -> Iterator[Hypothesis]:
+    """All of rope_table."""
+    outer = np.multiply.outer
+    for kind, detail, change in (
+        ("missing_rounding", "the angle is not rounded", lambda p, f: outer(real(p), real(f))),
+        ("double_rounding", "the angle is rounded to bfloat16", lambda p, f: _bf16(outer(real(p), real(f)))),
+        ("double_rounding", "the angle is rounded to float16",
+         lambda p, f: round_to(outer(real(p), real(f)), "float16")),
+        ("double_rounding", "positions are rounded to bfloat16", lambda p, f: _f32(widen(_bf16(real(p)))[:, None] * f)),
+        ("double_rounding", "frequencies are rounded to bfloat16",
+         lambda p, f: outer(_f32(p), widen(_bf16(f)))),
+        ("layout", "positions begin with 1", lambda p, f: outer(_f32(p + 1), f)),
+        ("layout", "positions are one less", lambda p, f: outer(_f32(p - 1), f)),
+    ):  # fmt: skip
+        yield Hypothesis(kind, detail, _angles(change))
+    yield Hypothesis("double_rounding", "cosine and sine of a float32 library", _float32_table)
+    yield Hypothesis("layout", "cosine and sine are swapped", lambda call: tuple(call.expected.values())[::-1])
+    for name in ("bfloat16", "float16"):
+        yield Hypothesis("double_rounding", f"the table is rounded to {name}", lambda call, n=name: tuple(
+            widen(round_to(x, n)) for x in call.expected.values()))  # type: ignore[misc]  # fmt: skip
+
+
+def rope_frequencies() -> Iterator[Hypothesis]:
+    """All of rope_frequencies."""
+
+    def power(given: dict[str, Any]) -> Array:
+        return np.asarray(real(np.arange(0, given["head_dim"], 2)) / given["head_dim"])
+
+    plain: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
+        ("missing_rounding", "the power is not rounded"): lambda g: _f32(float(g["base"]) ** -power(g)),
+        ("double_rounding", "float32 powers"): lambda g: _f32(1) / (_f32(g["base"]) ** _f32(power(g))),
+        ("double_rounding", "float32 powers of a negative exponent"): lambda g: _f32(g["base"]) ** -_f32(power(g)),
+        ("double_rounding", "by exp and log in float32"): lambda g: np.exp(-_f32(power(g)) * np.log(_f32(g["base"]))),
+    }
+    for (kind, detail), change in plain.items():
+
+        def predict(call: Evidence, change: Any = change) -> Any:
+            given = full_arguments(call)
+            return change(given) if given["scaling"] is None else None
+
+        yield Hypothesis(kind, detail, predict)
+    yield Hypothesis("scale_rule", "the scaling is ignored", lambda call: golden(call, scaling=None))
+
+    def linear(call: Evidence) -> Any:
+        scaling = call.arguments.get("scaling")
+        return golden(call) if scaling is None else golden(call, scaling=None) / _f32(scaling["factor"])
+
+    def no_band(call: Evidence) -> Any:
+        plain, scaled = golden(call, scaling=None), golden(call)
+        scaling = call.arguments.get("scaling")
+        if scaling is None or plain is None or scaled is None:
+            return scaled
+        return np.where((scaled != plain) & (scaled != plain / _f32(scaling["factor"])), plain, scaled)
+
+    yield Hypothesis("scale_rule", "all frequencies are divided by the factor", linear)
+    yield Hypothesis("scale_rule", "the middle band is not scaled", no_band)
+
+
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+
+def _softmax(
+    weights: Callable[[Array], Array] = lambda w: real(_bf16(w)),
+    finish: Callable[[Array, Array], Array] = lambda n, d: n / d,
+    score: Callable[[Array], Array] = lambda s: real(_f32(s)),
+    group: Callable[[Array, int, int], Array] = lambda h, heads, kv: h // max(heads // kv, 1),
+    shift: int = 0,
+) -> Callable[[Evidence], Any]:
+    """Attention in float64 with bfloat16 weights, one step replaced; only where golden's answer is finite."""
+
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        (right,) = call.expected.values()
+        if not right.size or not np.isfinite(real(right)).all() or given["accumulate"] != "exact":
+            return None
+        q, k, v = (real(given[name]) for name in "qkv")
+        (t, heads, width), (length, kv, _) = q.shape, k.shape
+        factor = score_factor(width, given["scale"])
+        seen = np.ones((t, length), bool) if given["mask"] == "full" else np.tril(
+            np.ones((t, length), bool), length - t + shift)  # fmt: skip
+        out = np.zeros_like(right)
+        owner = group(np.arange(heads), heads, kv)
+        for head in range(heads):
+            s = real(_f32(score(q[:, head] @ k[:, owner[head]].T)) * factor)
+            top = np.max(s, axis=1, keepdims=True, initial=-np.inf, where=seen)
+            w = weights(np.exp2(np.where(seen, s - top, -np.inf)))
+            out[:, head] = _bf16(finish(w @ v[:, owner[head]], w.sum(axis=1, keepdims=True)))
+        return out
+
+    return predict
+
+
+def _prefix(call: Evidence) -> Any:
+    given = full_arguments(call)
+    t = len(given["q"])
+    return None if given["mask"] == "full" else golden(call, k=given["k"][:t], v=given["v"][:t])
+
+
+SOFTMAX: dict[tuple[str, str], dict[str, Any]] = {
+    ("missing_rounding", "weights are not rounded to bfloat16"): {"weights": lambda w: w},
+    ("missing_rounding", "weights are rounded to float32 alone"): {"weights": lambda w: real(_f32(w))},
+    ("double_rounding", "weights are rounded to float16"): {"weights": lambda w: real(round_to(w, "float16"))},
+    ("double_rounding", "weights are normalised before they are rounded"): {
+        "weights": lambda w: real(_bf16(w / w.sum(axis=1, keepdims=True))), "finish": lambda n, d: n},
+    ("missing_rounding", "weights are normalised first and not rounded"): {
+        "weights": lambda w: w / w.sum(axis=1, keepdims=True), "finish": lambda n, d: n},
+    ("double_rounding", "scores are rounded to bfloat16"): {"score": lambda s: real(_bf16(s))},
+    ("double_rounding", "sums are rounded to bfloat16 before the division"): {
+        "finish": lambda n, d: real(_bf16(n)) / d},
+    ("reciprocal", "the division is a product with RN32(1/sum)"): {
+        "finish": lambda n, d: _f32(n) * (_f32(1) / _f32(d))},
+    ("layout", "query heads share keys by remainder"): {"group": lambda h, heads, kv: h % kv},
+    ("layout", "the mask is one key too long"): {"shift": 1},
+    ("layout", "the mask is one key too short"): {"shift": -1},
+}  # fmt: skip
+
+
+def attention() -> Iterator[Hypothesis]:
+    """All of attention."""
+    for name in (*MODES, "sm80_mma", "sm89_mma", "sm90_wgmma", "sm100_tcgen05"):
+        yield Hypothesis("accumulator", name, lambda call, n=name: golden(call, accumulate=n))  # type: ignore[misc]
+    for detail, changes in {
+        "the causal mask is missing": {"mask": "full"},
+        "a causal mask is applied to all": {"mask": "causal"},
+    }.items():
+        yield Hypothesis("layout", detail, lambda call, c=changes: golden(call, **c))  # type: ignore[misc]
+    yield Hypothesis("layout", "the mask ignores keys of earlier calls", _prefix)
+    yield Hypothesis("scale_rule", "scale is ignored", lambda call: golden(call, scale=None))
+    yield Hypothesis("scale_rule", "scores are not scaled", lambda call: golden(call, scale=1.0))
+    yield Hypothesis("layout", "keys and values are swapped",
+                     lambda call: golden(call, k=call.arguments["v"], v=call.arguments["k"]))  # fmt: skip
+    for (kind, detail), steps in SOFTMAX.items():
+        yield Hypothesis(kind, detail, _softmax(**steps))

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every labelled mistake is caught by ``quick`` and given the right reason; what is right is given none."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import fp8ref
+from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules, library_mm
+from conformance.library import MISTAKES, Mistake, labelled_defects, signed
+from fp8ref.compare.classify import KINDS
+from fp8ref.conformance import CallableTarget, Case, Claim, ModelCase, OpResult, Outcome, check, runner
+from fp8ref.conformance.claim import claimed_cases
+from fp8ref.conformance.targets import BackendTarget
+from fp8ref.golden.scaled_mm import ACCUMULATORS
+
+# They register their defects.
+assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules and library_mm
+LIBRARY = [*MISTAKES, *labelled_defects()]
+# Given another reason than their own, with why.
+MISSED: dict[str, str] = {}
+# Products that take longer than the others, and are not of a kind of their own.
+SLOW = (
+    "blackwell_where_hopper_is_claimed",
+    "columns_shifted_by_one",
+    "float32_backward",
+    "k_of_b_is_backward",
+    "largest_number_for_infinity",
+    "mma_sync_where_exact_is_claimed",
+    "one_tile_three_percent_off",
+    "promotion_every_64",
+    "b_is_read_as_k_by_n",
+    "b_scale_squared",
+)
+SHARE = 0.9  # of the mistakes that must be given their reason
+
+_cases: dict[tuple[str, str, str], list[Case | ModelCase]] = {}
+_expected: dict[int, tuple[Any, Outcome]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Cases and golden's outcomes are computed once for all mistakes of a claim."""
+
+    def cases(stem: str, level: str, claim: Claim) -> list[Case | ModelCase]:
+        key = stem, level, str(claim)
+        if key not in _cases:
+            _cases[key] = list(claimed_cases(stem, level, claim))
+        return _cases[key]
+
+    run = BackendTarget.run
+
+    def outcome(self: BackendTarget, case: Case | ModelCase) -> Outcome:
+        if id(case) not in _expected:
+            _expected[id(case)] = case, run(self, case)
+        return _expected[id(case)][1]
+
+    monkeypatch.setattr(runner, "claimed_cases", cases)
+    monkeypatch.setattr(BackendTarget, "run", outcome)
+    yield
+
+
+def is_slow(mistake: Mistake) -> bool:
+    """Products take the longest; of those that test_defects.py has too, and of some others, the reason is slow."""
+    return mistake.function == "scaled_mm" and (mistake not in MISTAKES or mistake.name in SLOW)
+
+
+def verdict(mistake: Mistake) -> OpResult:
+    default = "vllm.per_token" if mistake.function == "quantize" else ""
+    claim = Claim.parse(mistake.claim or default)
+    target = CallableTarget({mistake.function: mistake.make()})
+    # Without the very long K of scaled_mm, which takes golden most of its time.
+    pattern = "scaled_mm/[!l]*" if mistake.function == "scaled_mm" else "*"
+    (result,) = check(target, [mistake.function], "quick", claim=claim, pattern=pattern).results
+    return result
+
+
+def test_the_library_is_large_and_covers_every_kind() -> None:
+    assert len(LIBRARY) >= 80
+    assert len({mistake.id for mistake in LIBRARY}) == len(LIBRARY)
+    assert {mistake.kind for mistake in LIBRARY} == KINDS.keys() - {"unknown"}
+    assert len(MISSED) <= (1 - SHARE) * len(LIBRARY)
+    assert MISSED.keys() <= {mistake.id for mistake in LIBRARY}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("mistake", [
+    pytest.param(mistake, id=mistake.id, marks=pytest.mark.slow if is_slow(mistake) else ()) for mistake in LIBRARY
+])  # fmt: skip
+def test_quick_catches_it_and_says_why(mistake: Mistake) -> None:
+    result = verdict(mistake)
+    assert result.verdict == "differs"
+    assert result.reasons
+    reason = result.reasons[0]
+    if mistake.id in MISSED:
+        assert reason.kind != mistake.kind, f"{mistake.id} is classified now: take it off the list"
+        return
+    assert reason.kind == mistake.kind, "\n".join(map(str, result.reasons))
+    assert mistake.detail in reason.detail
+
+
+@pytest.mark.parametrize("op", [op.stem for op in fp8ref.table.ops() if op.stem != "llama"])
+def test_what_is_right_is_given_no_reason(op: str) -> None:
+    functions = next(row.functions for row in fp8ref.table.ops() if row.stem == op)
+    target = CallableTarget({name: getattr(fp8ref, name) for name in functions})
+    (result,) = check(target, [op], "quick", claim=Claim.parse("vllm.group_128" if op == "quantize" else "")).results
+    assert (result.verdict, result.reasons) == ("equal", ())
+
+
+def reasons_under(claimed: str, function: str, **really: str) -> tuple[Any, ...]:
+    """The reasons for golden with other policies than it claims."""
+
+    def wrong(**arguments: Any) -> Any:
+        return getattr(fp8ref, function)(**{**arguments, **really})
+
+    target = CallableTarget({function: signed(function, wrong)})
+    pattern = "scaled_mm/[!l]*" if function == "scaled_mm" else "*"
+    (result,) = check(target, [function], "quick", claim=Claim.parse(claimed), pattern=pattern).results
+    return result.reasons
+
+
+PAIRS = list(itertools.pairwise((*ACCUMULATORS, ACCUMULATORS[0])))
+
+
+@pytest.mark.parametrize(("claimed", "really"), PAIRS)
+def test_another_accumulator_is_named(claimed: str, really: str) -> None:
+    reasons = reasons_under(f"{claimed},a_b", "scaled_mm", accumulate=really)
+    if {claimed, really} == {"sm100_tcgen05", "sm120_mma"}:  # they have the same bits
+        assert reasons == ()
+        return
+    assert reasons[0].kind == "accumulator"
+    assert really in reasons[0].detail.split("; or ")
+
+
+def _rule_pairs() -> list[tuple[str, str]]:
+    """Each rule claimed as the next one of its granularity."""
+    found = []
+    for granularity in ("row", "tensor", "group", "block"):
+        names = [rule.name for rule in fp8ref.rules() if rule.granularity == granularity and not rule.given]
+        found += list(zip(names, names[1:] + names[:1], strict=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("claimed", "really"),
+    [pytest.param(*pair, marks=pytest.mark.slow) if i % 4 else pair for i, pair in enumerate(_rule_pairs())],
+)
+def test_another_rule_is_named(claimed: str, really: str) -> None:
+    rules = {rule.name: rule for rule in fp8ref.rules()}
+
+    def wrong(x: Any, rule: str, scale: Any = None, scale_ub: Any = None) -> Any:
+        bound = None if rules[really].upper_bound == "none" else scale_ub
+        return fp8ref.quantize(x, really, scale, bound)
+
+    target = CallableTarget({"quantize": wrong})
+    (result,) = check(target, ["quantize"], "quick", claim=Claim.parse(claimed)).results
+    if not result.reasons:  # two names of the same bits
+        same = ("name", "version", "source", "scale_floor", "amax_floor")
+        assert _but(rules[claimed], same) == _but(rules[really], same)
+        return
+    assert result.reasons[0].kind == "scale_rule"
+    assert really in result.reasons[0].detail or result.reasons[0].explains == result.reasons[0].of
+
+
+def _but(rule: Any, fields: tuple[str, ...]) -> Any:
+    return dataclasses.replace(rule, **{name: type(getattr(rule, name))() for name in fields})
