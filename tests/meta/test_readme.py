@@ -22,7 +22,7 @@ def _commands() -> set[str]:
 
 
 def test_the_oracle_in_ten_lines_runs() -> None:
-    program = PROGRAMS[0]
+    (program,) = (program for program in PROGRAMS if "import ml_dtypes" in program)
     assert len([line for line in program.splitlines() if line and not line.startswith("import")]) == 9
     path = str(next(p for p in sys.path if p.endswith(("python", "site-packages"))))
     code = f"import sys; sys.path.insert(0, {path!r})\n{program}"

@@ -70,7 +70,7 @@ TimeoutOption = Annotated[
         rich_help_panel=TARGETS,
     ),
 ]
-TIMEOUT = 120.0
+TIMEOUT = 120.0  # as the targets have it, which are loaded when a command runs
 
 
 @dataclass(frozen=True)
@@ -95,22 +95,19 @@ def open_target(options: Opening, selected: tuple[str, ...]) -> Target:
         BackendError: the backend is not installed.
         ValueError: options that do not go together.
     """
-    from ..conformance import BackendTarget, CallableTarget, LibraryTarget, PipeTarget, ResultsTarget
-    from ..conformance.targets import functions_of
+    from ..conformance import ResultsTarget
+    from ..conformance.targets import open_target as open_kind
 
     kinds = {name: getattr(options, name) for name in ("target", "library", "pipe", "results")}
-    if len(given := [f"--{name}" for name, value in kinds.items() if value]) > 1:
-        raise ValueError(f"{' and '.join(given)}: one thing is checked at a time")
+    given = [name for name, value in kinds.items() if value]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(f'--{name}' for name in given)}: one thing is checked at a time")
     if options.manifest and not options.results:
         raise ValueError("--manifest goes with --results")
     if options.arrays and not options.target:
         raise ValueError("--arrays goes with --target")
-    if options.library:
-        return LibraryTarget.load(options.library, functions_of(selected), options.timeout)
-    if options.pipe:
-        return PipeTarget(options.pipe, options.timeout)
     if options.results:
         return ResultsTarget(options.results, options.manifest)
-    if options.target:
-        return CallableTarget.load(options.target, options.arrays, functions_of(selected))
-    return BackendTarget(options.backend.value)
+    kind = given[0] if given else "backend"
+    where = kinds[kind] if given else options.backend.value
+    return open_kind(kind, where, options.arrays, selected, options.timeout)

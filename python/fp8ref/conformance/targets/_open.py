@@ -11,16 +11,19 @@ from ._library import LibraryTarget
 from ._pipe import PipeTarget
 from ._target import Target, TargetError
 
-Opener = Callable[[str, str, tuple[str, ...]], Target]
+TIMEOUT = 120.0  # seconds for each case, of a library or a program at a pipe
+Opener = Callable[[str, str, tuple[str, ...], float], Target]
 OPENERS: dict[str, Opener] = {
-    "target": lambda where, arrays, selected: CallableTarget.load(where, arrays, functions_of(selected)),
-    "library": lambda where, arrays, selected: LibraryTarget.load(where, functions_of(selected)),
-    "pipe": lambda where, arrays, selected: PipeTarget(where),
-    "backend": lambda where, arrays, selected: BackendTarget(where),
+    "target": lambda where, arrays, selected, timeout: CallableTarget.load(where, arrays, functions_of(selected)),
+    "library": lambda where, arrays, selected, timeout: LibraryTarget.load(where, functions_of(selected), timeout),
+    "pipe": lambda where, arrays, selected, timeout: PipeTarget(where, timeout),
+    "backend": lambda where, arrays, selected, timeout: BackendTarget(where),
 }
 
 
-def open_target(kind: str, where: str, arrays: str = "", selected: tuple[str, ...] = ()) -> Target:
+def open_target(
+    kind: str, where: str, arrays: str = "", selected: tuple[str, ...] = (), timeout: float = TIMEOUT
+) -> Target:
     """A target.
 
     Args:
@@ -28,6 +31,7 @@ def open_target(kind: str, where: str, arrays: str = "", selected: tuple[str, ..
         where: its name or path.
         arrays: what a Python target takes.
         selected: the ops or functions that are to be checked.
+        timeout: seconds that a library or a program has for each case.
 
     Raises:
         TargetError: it cannot be used; BackendError: no such backend here.
@@ -38,4 +42,4 @@ def open_target(kind: str, where: str, arrays: str = "", selected: tuple[str, ..
     """
     if kind not in OPENERS:
         raise TargetError(f"unknown kind of target {kind!r}; known: {', '.join(OPENERS)}")
-    return OPENERS[kind](where, arrays, selected)
+    return OPENERS[kind](where, arrays, selected, timeout)
