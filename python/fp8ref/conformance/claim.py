@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,9 +62,8 @@ class Claim:
             policy, _, value = word.rpartition("=")
             owners = [name for name, values in POLICIES.items() if value in values and policy in ("", name)]
             if not owners:
-                raise ValueError(
-                    f"unknown contract {word!r}; known: {', '.join((*CHECKS, *sum(POLICIES.values(), ())))}"
-                )
+                names = itertools.chain(CHECKS, *POLICIES.values())
+                raise ValueError(f"unknown contract {word!r}; known: {', '.join(names)}")
             if policies.setdefault(owners[0], value) != value:
                 raise ValueError(f"contract: two values of {owners[0]}: {policies[owners[0]]}, {value}")
         if check == "bound":
@@ -99,9 +99,8 @@ class Claim:
         return all(case.arguments.get(name, known[name]) == value for name, value in self.of(case.function).items())
 
     def __str__(self) -> str:
-        return (
-            ",".join(filter(None, ("" if self.check == "bits" else self.check, *self.policies.values()))) or "defaults"
-        )
+        names = ("" if self.check == "bits" else self.check, *self.policies.values())
+        return ",".join(filter(None, names)) or "defaults"
 
 
 EVERY = Claim("every")
@@ -118,42 +117,49 @@ def defaults(function: str) -> dict[str, Any]:
     return dict(_defaults(function))
 
 
-def claimed_cases(stem: str, level: str, claim: Claim) -> Iterator[Case | ModelCase]:
+def claimed_cases(
+    stem: str, level: str, claim: Claim, functions: Collection[str] | None = None
+) -> Iterator[Case | ModelCase]:
     """The cases of an op that a claim covers, and the others under what it claims. [CLAIM-CASES]
+
+    ``functions`` are those that are asked for, by default all of the op; of no other need the claim say anything.
 
     Example:
         >>> names = [case.name for case in claimed_cases("scaled_mm", "quick", Claim.parse("sm100_tcgen05"))]
         >>> "float32_midpoint/sm100_tcgen05/bfloat16" in names
         True
     """
-    if claim.check == "every":
-        yield from cases_of(stem, level)
-        return
-    yield from (case for case in cases_of(stem, level) if isinstance(case, ModelCase))
+    for case in cases_of(stem, level):
+        if isinstance(case, ModelCase) or (claim.check == "every" and _wanted(case, functions)):
+            yield case
     if claim.check == "bits":
-        yield from _under(stem, level, claim)
-        return
-    yield from _bounded(stem, level, claim)
+        yield from _under(stem, level, claim, functions)
+    if claim.check == "bound":
+        yield from _bounded(stem, level, claim, functions)
 
 
-def _under(stem: str, level: str, claim: Claim) -> Iterator[Case]:
+def _wanted(case: Case, functions: Collection[str] | None) -> bool:
+    return functions is None or case.function in functions
+
+
+def _under(stem: str, level: str, claim: Claim, functions: Collection[str] | None) -> Iterator[Case]:
     def cases() -> Iterator[Case]:
-        return (case for case in cases_of(stem, level) if isinstance(case, Case))
+        return (case for case in cases_of(stem, level) if isinstance(case, Case) and _wanted(case, functions))
 
     return under(cases, claim.covers, claim.of, defaults)
 
 
-def _bounded(stem: str, level: str, claim: Claim) -> Iterator[Case]:
+def _bounded(stem: str, level: str, claim: Claim, functions: Collection[str] | None) -> Iterator[Case]:
     """The same under ``bound``, and larger ones; of an accumulator without bits golden has the exact result.
 
     Such an accumulator is named to nobody: golden refuses it, and a target knows what it is. [CLAIM-BOUND-CASES]
     """
     asked = Claim("bits", {name: value for name, value in claim.policies.items() if value not in BOUND_ONLY})
-    for case in _under(stem, level, asked):
+    for case in _under(stem, level, asked, functions):
         unnamed = claim.of(case.function).get("accumulate") in BOUND_ONLY
         hidden = {"accumulate"} if unnamed else set[str]()
         yield replace(case, arguments={name: x for name, x in case.arguments.items() if name not in hidden})
-    for case in bound_cases(stem, level):
+    for case in (case for case in bound_cases(stem, level) if _wanted(case, functions)):
         known = defaults(case.function)
         named = {name: value for name, value in asked.of(case.function).items() if value != known[name]}
         yield replace(case, arguments={**case.arguments, **named})

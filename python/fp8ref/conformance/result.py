@@ -73,7 +73,7 @@ class OpResult:
         """``equal``, ``differs`` or, if no case was answered, ``unsupported``."""
         if not self.equal:
             return "differs"
-        return "equal" if self.checked or not self.cases else "unsupported"
+        return "equal" if self.checked else "unsupported"
 
 
 @dataclass(frozen=True)

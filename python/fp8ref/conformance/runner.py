@@ -115,7 +115,7 @@ class Plan:
     def cases(self, stem: str) -> Iterator[Case | ModelCase]:
         """The cases of an op, made one at a time."""
         native = isinstance(self.target, BackendTarget)
-        for case in claimed_cases(stem, self.level, self.claim):
+        for case in claimed_cases(stem, self.level, self.claim, self.functions[stem]):
             if fnmatchcase(f"{stem}/{case.name}", self.pattern) and _asked(case, self.functions[stem], native):
                 yield case
 

@@ -29,7 +29,8 @@ OFFSETS = {
 
 
 def _call(s: Stream, offsets: Any, n: int = 5, k: int = 160, **more: Any) -> dict[str, Any]:
-    arguments = {"a": s.codes((9, k)), "b": s.codes((4, n, k)), "offsets": np.array(offsets, dtype=np.int32)}
+    bounds = offsets if isinstance(offsets, np.ndarray) else np.array(offsets, dtype=np.int32)
+    arguments = {"a": s.codes((9, k)), "b": s.codes((4, n, k)), "offsets": bounds}
     return {**arguments, "a_scale": s.scales((9, 1)), "b_scale": s.scales((4, n, 1)), **more}
 
 

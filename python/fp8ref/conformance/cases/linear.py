@@ -12,7 +12,7 @@ from ...golden._units import MODES, units_of
 from ._case import BF16_SPECIAL, Case
 from ._stream import BFLOAT16, FLOAT16, FLOAT32, Array, Stream
 
-SHAPES = ((1, 1, 1), (2, 3, 0), (0, 4, 8), (3, 0, 8), (5, 7, 31), (3, 9, 257), (9, 33, 64), (4, 5, 576))
+SHAPES = ((1, 1, 1), (5, 32, 32), (2, 3, 0), (0, 4, 8), (3, 0, 8), (5, 7, 31), (3, 9, 257), (9, 33, 64), (4, 5, 576))
 
 
 def _bf16(rows: Any) -> Array:

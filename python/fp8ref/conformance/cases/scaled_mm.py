@@ -19,10 +19,11 @@ ACCUMULATE = ("exact", "sm90_wgmma")  # in every group; the other accumulators h
 OUT = ("float32", "bfloat16", "float16")
 ONE = np.float32(1)
 
-# (M, N, K): around the 32-element step of the tensor core, around tiles, and empty in each direction.
+# (M, N, K): around the 32-element step of the tensor core, around tiles, empty in each direction, and with square
+# weights, which can be read as (K, N).
 SHAPES = (
     (1, 1, 1), (2, 3, 0), (0, 5, 32), (3, 0, 32), (5, 7, 31), (5, 7, 32), (5, 7, 33), (1, 65, 64), (65, 9, 64),
-    (17, 19, 200), (4, 6, 576),
+    (5, 32, 32), (17, 19, 200), (4, 6, 576),
 )  # fmt: skip
 
 
