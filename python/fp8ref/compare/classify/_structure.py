@@ -142,7 +142,7 @@ def factor(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     """A constant factor on all differing elements."""
     del calls
     found = []
-    if len(pairs_of(call)) < len(call.expected):
+    if len(pairs_of(call)) < len(call.expected) or call.function == "quantize":
         return None
     for want, have, mask in pairs_of(call):
         if want.dtype.kind in "biu":
@@ -152,6 +152,15 @@ def factor(call: Evidence, calls: Sequence[Evidence]) -> str | None:
             return None
         found.append(f"{place_of(mask)} are {number:.4g} times too large")
     return found[0] if found else None
+
+
+def scales(call: Evidence, calls: Sequence[Evidence]) -> str | None:
+    """All scales that are found are a multiple of the right ones."""
+    del calls
+    if call.function != "quantize":
+        return None
+    number, held = _ratio(call.expected["scale"].reshape(-1), call.got["scale"].reshape(-1))
+    return f"scales are {number:.4g} times too large" if held else None
 
 
 def by_lines(call: Evidence, calls: Sequence[Evidence]) -> str | None:
@@ -252,6 +261,7 @@ SIGNS = (
     Sign("special_values", special, 0.7),
     Sign("layout", copied, 0.9),
     Sign("factor", factor, 0.9),
+    Sign("scale_rule", scales, 0.8),
     Sign("scale_broadcast", by_lines, 0.6),
 )
 WEAK = (
