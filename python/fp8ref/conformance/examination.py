@@ -19,7 +19,7 @@ from .xfails import Xfail, expectation
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
-REPEATED_BYTES = 1 << 18  # of a call that is made again; larger ones only where there is no other
+REPEATED_BYTES = 1 << 16  # of a call that is made again; larger ones only where there is no other
 REPEATED, TIMES = 3, 4  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 DESCRIBED = 50  # mismatches of an op whose operands are looked up
 
