@@ -76,7 +76,7 @@ def verdict(mistake: Mistake) -> OpResult:
     target = CallableTarget({mistake.function: mistake.make()})
     # Without the very long K of scaled_mm, which takes golden most of its time.
     pattern = "scaled_mm/[!l]*" if mistake.function == "scaled_mm" else "*"
-    (result,) = check(target, [mistake.function], "quick", claim=claim, pattern=pattern).results
+    (result,) = check(target, [mistake.function], "quick", claim=claim, pattern=pattern, invariance=()).results
     return result
 
 
@@ -120,7 +120,7 @@ def reasons_under(claimed: str, function: str, **really: str) -> tuple[Any, ...]
 
     target = CallableTarget({function: signed(function, wrong)})
     pattern = "scaled_mm/[!l]*" if function == "scaled_mm" else "*"
-    (result,) = check(target, [function], "quick", claim=Claim.parse(claimed), pattern=pattern).results
+    (result,) = check(target, [function], "quick", claim=Claim.parse(claimed), pattern=pattern, invariance=()).results
     return result.reasons
 
 
@@ -158,7 +158,7 @@ def test_another_rule_is_named(claimed: str, really: str) -> None:
         return fp8ref.quantize(x, really, scale, bound)
 
     target = CallableTarget({"quantize": wrong})
-    (result,) = check(target, ["quantize"], "quick", claim=Claim.parse(claimed)).results
+    (result,) = check(target, ["quantize"], "quick", claim=Claim.parse(claimed), invariance=()).results
     if not result.reasons:  # two names of the same bits
         same = ("name", "version", "source", "scale_floor", "amax_floor")
         assert _but(rules[claimed], same) == _but(rules[really], same)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..compare.classify import Evidence, classify
+from ..compare.classify import Evidence, Reason, classify
 from .cases import Case, ModelCase
 from .digest import Digest
 from .judge import Judge
@@ -19,7 +19,7 @@ from .xfails import Xfail, expectation
 
 Answer = Callable[[Case | ModelCase], Outcome]
 KEPT_BYTES = 1 << 28  # of the calls that reasons are looked for in
-REPEATED_BYTES = 1 << 18  # of a call that is made again; larger ones only where there is no other
+REPEATED_BYTES = 1 << 16  # of a call that is made again; larger ones only where there is no other
 REPEATED, TIMES = 3, 4  # mismatching calls that are made again, and how often [CLASSIFY-AGAIN]
 DESCRIBED = 50  # mismatches of an op whose operands are looked up
 
@@ -80,10 +80,24 @@ class Examination:
     def finish(self) -> OpResult:
         """The totals, with reasons; the calls themselves are let go."""
         if not self.result.equal:
-            self.result.reasons = classify(self._repeated())
+            self.result.reasons = (*classify(self._repeated()), *self._without_evidence())
         self.result.evidence.clear()
         self.result.digest = self._digest.text()
         return self.result
+
+    def _without_evidence(self) -> tuple[Reason, ...]:
+        """Reasons for mismatches of which no calls are kept: other refusals, whole models, too many bytes."""
+        kept = {call.case for call in self.result.evidence}
+        bare = [mismatch for mismatch in self.result.mismatches if mismatch.case not in kept]
+        refused = tuple(mismatch.case for mismatch in bare if mismatch.output == "error")
+        others = tuple(mismatch.case for mismatch in bare if mismatch.output != "error")
+        found = []
+        if refused:
+            detail = "what is refused is not what golden refuses"
+            found.append(Reason("interface", detail, len(refused), len(bare), refused))
+        if others:
+            found.append(Reason("unknown", "the calls are not kept for a search", 0, len(bare), others))
+        return tuple(found)
 
     def _repeated(self) -> list[Evidence]:
         """The smallest mismatching calls made again, to see whether they give the same bits. [CLASSIFY-AGAIN]"""

@@ -229,7 +229,9 @@ def units() -> Iterator[tuple[str, Accumulate]]:
             continue
         unit = replace(base, block=block, fraction_bits=bits, result=result)
         yield f"a unit with steps of {block}, {bits} fraction bits, {words}", _of(unit, None)
-    for unit_name, interval in itertools.product(("sm90_wgmma", "sm89_mma"), (32, 64, 128, 256, 512)):
+    for unit_name, interval in itertools.product(
+        ("sm90_wgmma", "sm89_mma"), (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
+    ):
         unit = UNITS[unit_name, "fp8", "float32"]
         yield f"{unit_name} promoted every {interval} of K", _of(unit, interval)
         yield f"{unit_name} promoted every {interval} of K, added in float16", _of(unit, interval, "float16")

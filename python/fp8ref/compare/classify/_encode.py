@@ -71,6 +71,10 @@ def _as_format(name: Any) -> Encode:
     return change
 
 
+def _clamp(top: float) -> Encode:
+    return lambda x, overflow: e4m3.encode(np.clip(x, -top, top), overflow)
+
+
 def _wrapped(x: Array, overflow: str) -> Array:
     """Beyond the largest number the exponent runs over."""
     del overflow
@@ -99,6 +103,8 @@ _ENCODE: tuple[tuple[str, str, Encode], ...] = (
         np.where(np.abs(x) <= 480, np.clip(x, -448, 448), x), o)),
     ("overflow_policy", "beyond 448 the code 0x7F stands for 480", _top_codes),
     ("overflow_policy", "beyond the largest number the exponent wraps around", _wrapped),
+    *(("overflow_policy", f"numbers are clamped to {top:g}", _clamp(top))
+      for top in (240.0, 256.0, 384.0, 416.0, 464.0, 480.0)),
     ("overflow_policy", "overflow gives 0", _where(lambda v, c: np.abs(v) > 464, _signed(0))),
     ("special_values", "infinities give NaN", _where(lambda v, c: np.isinf(v), _signed(0x7F))),
     ("special_values", "infinities give 448", _where(lambda v, c: np.isinf(v), _signed(0x7E))),

@@ -222,6 +222,9 @@ def attention() -> Iterator[Hypothesis]:
     }.items():
         yield Hypothesis("layout", detail, lambda call, c=changes: golden(call, **c))  # type: ignore[misc]
     yield Hypothesis("layout", "the mask ignores keys of earlier calls", _prefix)
+    yield Hypothesis("layout", "the last key is left out, and the mask is that of one key less",
+                     lambda call: golden(call, k=call.arguments["k"][:-1], v=call.arguments["v"][:-1])
+                     if len(call.arguments["q"]) < len(call.arguments["k"]) else golden(call))  # fmt: skip
     yield Hypothesis("scale_rule", "scale is ignored", lambda call: golden(call, scale=None))
     yield Hypothesis("scale_rule", "scores are not scaled", lambda call: golden(call, scale=1.0))
     yield Hypothesis("layout", "keys and values are swapped",

@@ -133,6 +133,8 @@ def _sign(x: Array, size: float) -> Array:
 EDGES: dict[str, tuple[str, Change]] = {
     "subnormal {} become zeros": ("subnormal_flush", lambda x: _where(x, tiny(x), _sign(x, 0.0))),
     "subnormal {} become +0": ("subnormal_flush", lambda x: _where(x, tiny(x), 0.0)),
+    "subnormal {} and zeros become +0": (
+        "subnormal_flush", lambda x: _where(x, tiny(x) | (real(x) == 0), 0.0)),
     "-0 among {} becomes +0": ("special_values", lambda x: _where(x, real(x) == 0, 0.0)),
     "zeros among {} become -0": ("special_values", lambda x: _where(x, real(x) == 0, -0.0)),
     "NaN among {} becomes 0": ("special_values", lambda x: _where(x, np.isnan(real(x)), 0.0)),

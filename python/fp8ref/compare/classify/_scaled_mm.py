@@ -157,12 +157,17 @@ def orders() -> Iterator[tuple[str, str, Order]]:
             )
 
 
-def _bias_last(arguments: Arguments, inner: Parts) -> Array | None:
-    """The bias added to the rounded output."""
+def _doubled(arguments: Arguments) -> Arguments:
+    bias = arguments["bias"]
+    return arguments if bias is None else {**arguments, "bias": np.asarray(bias).astype(np.float32) * np.float32(2)}
+
+
+def _bias_last(arguments: Arguments, inner: Parts | None) -> Array | None:
+    """The bias added to the rounded output; to one that has it already, if there is no inner product."""
     dtype, bias = arguments["out_dtype"], arguments["bias"]
     if bias is None or dtype == FLOAT8.name:
         return scaled_mm(**arguments)
-    y = product({**arguments, "bias": None}, inner)
+    y = scaled_mm(**arguments) if inner is None else product({**arguments, "bias": None}, inner)
     return None if y is None else round_to(real(y).astype(np.float32) + np.asarray(bias).astype(np.float32), dtype)
 
 
@@ -256,6 +261,8 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
     for name in ALL_EPILOGUES:
         yield "epilogue_order", name, 0, part(change=_policies(epilogue=name))
     yield "epilogue_order", "without the bias", 0, part(change=_policies(bias=None))
+    yield "epilogue_order", "the bias is added twice", 0, part(change=_doubled)
+    yield "epilogue_order", "the bias is added again to the rounded output", 0, lambda g: _bias_last(g, None)
     for table in (SCALES, CODES, TAILS):
         for kind, detail, change in table():
             yield kind, detail, 0, part(change=change)

@@ -16,6 +16,9 @@ from ._memory import FEW, free_rows, last, pairs_of, place_of, repeated, settles
 from ._rounding import format_number, tiny
 from ._try import Sign
 
+PRODUCTS = ("scaled_mm", "grouped_mm", "linear", "mma", "attention")
+CLOSE = 2.0**-7  # of the largest result of a row: errors of another order of sums are smaller
+SHIFTS = 64  # rows or columns by which a tile may be off
 RATIO = 2.0**-20  # how exactly a factor is held by float32 results; other types by their own rounding
 
 
@@ -27,7 +30,7 @@ def zeros(call: Evidence, calls: Sequence[Evidence]) -> str | None:
         return None
     for want, have, mask in pairs_of(call):
         value = real(want[mask])
-        if np.any(real(have[mask]) != 0) or np.all(value == 0) or tiny(want[mask]).all():
+        if np.any(real(have[mask]) != 0) or (tiny(want[mask]) | (value == 0)).all():
             return None
         places.append(place_of(mask))
     return f"{places[0]} are zero" if places else None
@@ -37,7 +40,9 @@ def flushed(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     """Zeros where subnormal numbers should be."""
     del calls
     pairs = pairs_of(call)
-    if all(np.all(real(have[mask]) == 0) and tiny(want[mask]).all() for want, have, mask in pairs):
+    small = [tiny(want[mask]) | (real(want[mask]) == 0) for want, _, mask in pairs]
+    flushes = any(tiny(want[mask]).any() for want, _, mask in pairs)
+    if flushes and all(x.all() for x in small) and all(np.all(real(have[mask]) == 0) for _, have, mask in pairs):
         return "subnormal results are zeros"
     return None
 
@@ -90,6 +95,22 @@ def turned(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     return None
 
 
+def copied(call: Evidence, calls: Sequence[Evidence]) -> str | None:
+    """The box of differing results holds what belongs to other rows or columns."""
+    del calls
+    for want, have, mask in pairs_of(call):
+        if want.ndim != 2 or mask.sum() < FEW or not telling(want[mask]):
+            return None
+        box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in np.nonzero(mask))
+        for axis, name in ((0, "rows"), (1, "columns")):
+            for shift in range(1, min(want.shape[axis], SHIFTS)):
+                for step in (shift, -shift):
+                    if alike(np.roll(want, step, axis)[box], have[box]):
+                        return f"{place_of(mask)} are those of the {name} {-step:+d}"
+        return None
+    return None
+
+
 def _rearranged(x: Array) -> list[tuple[str, Array]]:
     found: list[tuple[str, Array]] = []
     if x.ndim >= 2:
@@ -121,7 +142,7 @@ def factor(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     """A constant factor on all differing elements."""
     del calls
     found = []
-    if len(pairs_of(call)) < len(call.expected):
+    if len(pairs_of(call)) < len(call.expected) or call.function == "quantize":
         return None
     for want, have, mask in pairs_of(call):
         if want.dtype.kind in "biu":
@@ -131,6 +152,15 @@ def factor(call: Evidence, calls: Sequence[Evidence]) -> str | None:
             return None
         found.append(f"{place_of(mask)} are {number:.4g} times too large")
     return found[0] if found else None
+
+
+def scales(call: Evidence, calls: Sequence[Evidence]) -> str | None:
+    """All scales that are found are a multiple of the right ones."""
+    del calls
+    if call.function != "quantize":
+        return None
+    number, held = _ratio(call.expected["scale"].reshape(-1), call.got["scale"].reshape(-1))
+    return f"scales are {number:.4g} times too large" if held else None
 
 
 def by_lines(call: Evidence, calls: Sequence[Evidence]) -> str | None:
@@ -161,6 +191,40 @@ def one_way(call: Evidence, calls: Sequence[Evidence]) -> str | None:
     if len(signs) < FEW or len(np.unique(signs)) != 1:
         return None
     return f"all differences are one unit in the last place {'toward' if signs[0] < 0 else 'away from'} zero"
+
+
+def _k_of(call: Evidence) -> int:
+    """K of a product, or 0."""
+    x = call.arguments.get("a", call.arguments.get("x"))
+    products = call.function in PRODUCTS and isinstance(x, np.ndarray) and x.ndim == 2
+    return int(x.shape[1]) if products and x is not None else 0
+
+
+def odd_k(call: Evidence, calls: Sequence[Evidence]) -> str | None:
+    """Only calls differ whose K is no multiple of a tile."""
+    del call
+    wrong, right = ([_k_of(other) for other in calls if other.equal is equal] for equal in (False, True))
+    for tile in (8, 16, 32, 64, 128):
+        whole = [k for k in right if k and k % tile == 0]
+        if all(k % tile for k in wrong) and len(whole) > len(right) / 4 and len({*whole}) > 1:
+            return f"only calls differ whose K is no multiple of {tile}"
+    return None
+
+
+def near(call: Evidence, calls: Sequence[Evidence]) -> str | None:
+    """Errors of a product are small beside the largest result of their row, as those of sums are."""
+    del calls
+    if call.function not in PRODUCTS:
+        return None
+    worst = 0.0
+    for want, have, mask in pairs_of(call):
+        one, two = real(want), real(have)
+        if want.dtype.kind in "biu" or not np.isfinite(one[mask] - two[mask]).all():
+            return None
+        top = np.max(np.abs(np.where(np.isfinite(one), one, 0)), axis=-1, keepdims=True, initial=0)
+        with np.errstate(all="ignore"):
+            worst = max(worst, float(np.max((np.abs(one - two) / top)[mask])))
+    return f"no known order of sums; errors up to {worst:.1e} of the largest result of a row" if worst < CLOSE else None
 
 
 def form(call: Evidence, calls: Sequence[Evidence]) -> str | None:
@@ -195,7 +259,13 @@ SIGNS = (
     Sign("overflow_policy", overflow, 0.75),
     Sign("subnormal_flush", flushed, 0.8),
     Sign("special_values", special, 0.7),
+    Sign("layout", copied, 0.9),
     Sign("factor", factor, 0.9),
+    Sign("scale_rule", scales, 0.8),
     Sign("scale_broadcast", by_lines, 0.6),
 )
-WEAK = (Sign("truncation", one_way, 0.5),)
+WEAK = (
+    Sign("k_tail", odd_k, 0.6),
+    Sign("truncation", one_way, 0.5),
+    Sign("accumulator", near, 0.4),
+)

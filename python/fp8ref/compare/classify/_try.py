@@ -12,7 +12,7 @@ import numpy as np
 from .._bits import alike, difference
 from ._evidence import Array, Evidence, Reason
 
-SMALL = 1 << 18  # bytes of a call; larger ones are tried only where there are few others
+SMALL = 1 << 16  # bytes of a call; larger ones are tried only where there are few others
 SCREEN, WRONG, RIGHT = 8, 24, 24  # calls that a hypothesis must pass at first, and later
 ENOUGH_WRONG = 3  # smaller mismatching calls, so that very large ones need not be tried
 LATER = 4  # calls of the screen of later waves, which are long, and of later reasons
