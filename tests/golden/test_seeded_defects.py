@@ -51,6 +51,38 @@ CASES = {
 }
 
 
+# Seen in large inputs only, which take the witness ten seconds and more: with the slow tests.
+LATE = {
+    "attention-no_superblocks",
+    "attention-scores_are_exact",
+    "attention-superblocks_of_15_blocks",
+    "attention-superblocks_of_17_blocks",
+    "attention-superblocks_of_one_block_less",
+    "attention-superblocks_of_one_block_more",
+    "attention-superblocks_of_one_key_less",
+    "llama-positions_begin_anew",
+    "scaled_mm-blocks_have_64_elements_of_n",
+    "scaled_mm-last_tile_never_written",
+    "scaled_mm-partial_sums_are_added_backward",
+}
+
+
+def late(name: str, *values: Any) -> Any:
+    """A parameter of a test, slow if the defect is noticed late."""
+    return pytest.param(*values, id=name, marks=[pytest.mark.slow] if name in LATE else [])
+
+
+def size(case: Case) -> int:
+    """About what a case costs: small ones are asked first, since most notice most."""
+    arrays = [x for x in case.arguments.values() if hasattr(x, "size")]
+    return sum(x.size for x in arrays) * max((x.shape[-1] for x in arrays if x.ndim), default=1)
+
+
+def test_late_defects_exist():
+    names = {f"{defect.stem}-{defect.name}" for defect in DEFECTS}
+    assert names | {f"{stem}-{mutate.__name__}" for stem, mutate in MUTATIONS} >= LATE
+
+
 def notices(case: Case, wrong: Callable[..., Any]) -> bool:
     """Whether a wrong function gives other bits in this case. One that cannot take the arguments shows nothing."""
     arguments = dict(case.arguments)
@@ -64,16 +96,20 @@ def notices(case: Case, wrong: Callable[..., Any]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: f"{defect.stem}-{defect.name}")
+@pytest.mark.parametrize("defect", [late(f"{defect.stem}-{defect.name}", defect) for defect in DEFECTS])
 def test_wrong_golden_is_noticed(defect: Defect):
-    cases = [case for case in CASES[defect.stem]() if case.function == defect.function]
+    cases = sorted((case for case in CASES[defect.stem]() if case.function == defect.function), key=size)
     assert any(notices(case, defect.wrong) for case in cases if concerns(defect.wrong, case.arguments))
 
 
-@pytest.mark.parametrize("stem, mutate", MUTATIONS, ids=lambda x: getattr(x, "__name__", x))
-def test_wrong_witness_is_noticed(stem: str, mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch):
-    cases = [case for case in CASES[stem]() if concerns(mutate, case.arguments)]
-    for case in cases:
+@pytest.mark.parametrize(
+    "stem, mutate", [late(f"{stem}-{mutate.__name__}", stem, mutate) for stem, mutate in MUTATIONS]
+)
+def test_wrong_witness_is_noticed(stem: str, mutate: Callable[[pytest.MonkeyPatch], None]):
+    for case in sorted((case for case in CASES[stem]() if concerns(mutate, case.arguments)), key=size):
         oracle.expected(case)  # by the witness as it is
-    mutate(monkeypatch)
-    assert any(notices(case, getattr(oracle, case.function)) for case in cases)
+        with pytest.MonkeyPatch.context() as patch:
+            mutate(patch)
+            if notices(case, getattr(oracle, case.function)):
+                return
+    pytest.fail(f"no input of {stem} notices {mutate.__name__}")
