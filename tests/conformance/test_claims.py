@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fp8ref.conformance import Case, Claim, cases_of
+import fp8ref
+from fp8ref.conformance import CallableTarget, Case, Claim, cases_of, check
 from fp8ref.conformance.cases._flags import PATTERNS
 from fp8ref.conformance.claim import claimed_cases, defaults
 from fp8ref.conformance.derive import content
+from fp8ref.conformance.report import to_json
 from fp8ref.conformance.targets import BackendTarget
 from fp8ref.golden._operand import ACCUMULATORS
 from golden.test_quantize_known_bits import KNOWN, ZERO
@@ -131,3 +134,15 @@ def test_every_witness_of_the_rules_is_asked(shown: str) -> None:
 @cache
 def _quantize() -> tuple[Case, ...]:
     return tuple(case for case in cases_of("quantize", "quick") if isinstance(case, Case) and "x" in case.arguments)
+
+
+def test_what_the_claim_says_too_little_of_is_left_out() -> None:
+    """Where no op was named; where it was, that is misuse."""
+    target = CallableTarget({"quantize": fp8ref.quantize, "dequantize": fp8ref.dequantize, "decode": fp8ref.decode})
+    report = check(target, invariance=())
+    assert [result.op for result in report.results] == ["e4m3", "quantize"]
+    assert report.left_out == ("quantize: a contract must name the rule that the target follows, or every",)
+    assert report.verdict == "equal" and json.loads(to_json(report))["left_out"] == list(report.left_out)
+    assert check(target, ["dequantize"], invariance=()).left_out == ()
+    with pytest.raises(ValueError, match="must name the rule"):
+        check(target, ["quantize"], invariance=())

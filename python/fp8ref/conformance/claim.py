@@ -87,9 +87,7 @@ class Claim:
                 if value in BOUND_ONLY and function not in BOUNDED:  # it has no such sums to claim
                     value = default
                 if value is inspect.Parameter.empty:
-                    raise ValueError(
-                        f"{function}: which {name} does the target follow? name one as its contract, or every"
-                    )
+                    raise ValueError(f"{function}: a contract must name the {name} that the target follows, or every")
                 found[name] = value
         return found
 

@@ -87,6 +87,7 @@ class Report:
     invariances: tuple[Invariance, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     stale_xfails: tuple[Stale, ...] = ()
+    left_out: tuple[str, ...] = ()  # functions of the target of which the claim says too little, and what it lacks
     date: str = ""  # when the run began, UTC
     command: str = ""  # how it was started
     who: str = ""  # who says so, for claims

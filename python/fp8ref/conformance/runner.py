@@ -98,6 +98,7 @@ class Plan:
     level: str
     pattern: str
     functions: Mapping[str, tuple[str, ...]]  # by op
+    left_out: tuple[str, ...] = ()  # functions that nobody named, and of which the claim says too little
 
     @staticmethod
     def of(
@@ -110,7 +111,15 @@ class Plan:
         """The arguments of :func:`check`."""
         target = BackendTarget(subject) if isinstance(subject, str) else subject
         stated = claim or (EVERY if isinstance(target, BackendTarget) else Claim())
-        return Plan(target, stated, level, pattern, _wanted(target, selected))
+        wanted, left_out = _wanted(target, selected), dict[str, str]()
+        for function in () if selected else [name for names in wanted.values() for name in names]:
+            try:
+                stated.of(function)
+            except ValueError as error:
+                left_out[function] = str(error)
+        asked = {stem: tuple(name for name in names if name not in left_out) for stem, names in wanted.items()}
+        functions = {stem: names for stem, names in asked.items() if names or not wanted[stem]}
+        return Plan(target, stated, level, pattern, functions, tuple(left_out.values()))
 
     def cases(self, stem: str) -> Iterator[Case | ModelCase]:
         """The cases of an op, made one at a time."""
@@ -143,7 +152,14 @@ class Plan:
         old = stale(xfails, ran, failed, [result.op for result in results], "all" if whole else "some")
         facts = self.target.facts()
         return Report(
-            self.target.name, self.level, tuple(results), str(self.claim), facts=facts, stale_xfails=old, date=date
+            self.target.name,
+            self.level,
+            tuple(results),
+            str(self.claim),
+            facts=facts,
+            stale_xfails=old,
+            left_out=self.left_out,
+            date=date,
         )
 
 

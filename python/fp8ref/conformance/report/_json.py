@@ -92,5 +92,6 @@ def to_json(report: Report) -> str:
         "ops": [_row(result) for result in report.results],
         "invariances": [asdict(item) for item in report.invariances],
         "stale_xfails": [asdict(old) for old in report.stale_xfails],
+        "left_out": list(report.left_out),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

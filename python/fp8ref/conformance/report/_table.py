@@ -89,6 +89,8 @@ def _print_rest(report: Report, console: Console) -> None:
         failed = len(result.expected_failures)
         if failed:
             _line(console, f"{result.op}: {counted(failed, 'case')} failed as the tester expects", 0)
+    for missing in report.left_out:
+        _line(console, f"left out: {missing}", 0, "yellow")
     for old in report.stale_xfails:
         _line(console, str(old), 0, "yellow")
     for item in report.invariances:
