@@ -63,7 +63,10 @@ class Search:
         return self.known[key]
 
     def _sign(self, idea: Sign, call: Evidence) -> bool:
-        detail = idea.look(call, self.calls)
+        try:
+            detail = idea.look(call, self.calls)
+        except Exception:  # as in predicted
+            return False
         if detail:
             self.details[id(idea)] = max(self.details.get(id(idea), (0, "")), (call.size, detail))
         return bool(detail)
