@@ -52,10 +52,10 @@ def _kept(length: Callable[[int], int]) -> Work:
     """Zeros from some element of K on."""
 
     def work(unit: Unit, a: Array, b: Array, c: Array) -> Array:
-        found = [np.array(a), np.array(b)]
-        for x in found:
+        left, right = np.array(a), np.array(b)
+        for x in (left, right):
             x[:, max(length(x.shape[1]), 0) :] = x.dtype.type(0)
-        return chain(unit, *found, c)
+        return chain(unit, left, right, c)
 
     return work
 

@@ -199,9 +199,6 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
         scale = arguments["out_scale"]
         return z if scale is None else z * np.float32(scale)
 
-    for kind, detail, last in finishes():
-        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])  # type: ignore[misc]
-
     def eight(change: Callable[[Array, Any, str], Array]) -> Finish:
         def finish(z: Array, g: Arguments) -> Array | None:
             if g["out_dtype"] != FLOAT8.name:
@@ -227,6 +224,8 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
             np.where(np.abs(z * s) > 448, np.nan, z * s), o)),
     ):  # fmt: skip
         yield kind, detail, eight(change)
+    for kind, detail, last in finishes():
+        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])  # type: ignore[misc]
 
 
 # ---- operands scaled first ------------------------------------------------------------------------------------------

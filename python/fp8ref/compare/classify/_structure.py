@@ -10,9 +10,9 @@ import numpy as np
 
 from .._bits import alike, difference
 from .._ulp import DTYPES, ulp
+from ._bounds import in_float32
 from ._evidence import Array, Evidence
 from ._golden import real
-from ._bounds import in_float32
 from ._memory import FEW, free_rows, last, pairs_of, place_of, repeated, settles, stale, telling
 from ._places import memory, tail, tail_of_zeros
 from ._rounding import format_number, tiny
