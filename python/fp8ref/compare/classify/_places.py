@@ -19,7 +19,11 @@ EXCEPT = 0.25  # of the matching calls that may have such places and be right, a
 
 
 def _beyond(call: Evidence, axis: int, tile: int) -> str:
-    """Whether all differences lie beyond the last whole tile: ``all`` (it has no whole one), ``tail``, ``none``, ``no``."""
+    """Whether all differences lie beyond the last whole tile.
+
+    ``tail``: they do; ``all``: there is no whole tile; ``no``: some do not; ``right``: nothing differs there;
+    ``none``: nothing but zeros is there.
+    """
     places, seen = "none", False
     largest = max(want.size for want in call.expected.values())
     for name, want in call.expected.items():

@@ -58,7 +58,11 @@ def by_row(call: Evidence, row: Rule, codes: Callable[[Array, Rule, Scale], Arra
     if row.zero_scale == "epsilon" and row.scale_type == "float64":
         return None
     flat = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
-    bound = None if given["scale_ub"] is None else np.asarray(given["scale_ub"]).astype(np.float32)
+    bound = (
+        None
+        if given["scale_ub"] is None or row.upper_bound == "none"
+        else np.asarray(given["scale_ub"]).astype(np.float32)
+    )
     if bound is not None and row.amax_type == "float64":
         return None
     of = (
