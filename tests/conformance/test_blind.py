@@ -93,7 +93,7 @@ def test_the_rows() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("row", map(param, BLIND))
+@pytest.mark.parametrize("row", [param(row) for row in BLIND])
 def test_quick_catches(row: Row) -> None:
     assert report_of(row).equal == (row.name in MISSED)
 
