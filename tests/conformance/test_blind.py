@@ -39,10 +39,26 @@ KINDS = {
     "nondeterministic",
     "interface",
 }
-MISSED: dict[str, str] = {  # what quick does not catch, and why not
-    "square_weights_are_taken_for_k_by_n": "no case has N = K but 1 x 1",
-    "offsets_of_int64_are_refused": "the cases named int64 give offsets of int32",
-}
+MISSED: dict[str, str] = {}  # what quick does not catch, and why not
+# Those that take the longest, and are not of a kind of their own.
+SLOW = (
+    "blackwell_is_not_hopper",
+    "split_k_workspace_is_bfloat16",
+    "last_rows_of_m_are_not_stored",
+    "weights_are_fnuz",
+    "expert_of_the_tiles_first_row",
+    "tail_of_k_reads_the_next_row",
+    "subnormal_operands_are_zero",
+    "short_tiles_of_a_group_are_not_stored",
+    "largest_number_is_240",
+    "one_a_scale_for_eight_rows",
+    "codes_by_the_scale_of_the_first_row",
+    "accumulator_tile_is_transposed",
+    "outputs_are_cut",
+    "a_scales_of_the_first_block",
+    "bfloat16_is_the_upper_half",
+    "subnormal_codes_are_zero",
+)
 MISCLASSIFIED: dict[str, str] = {}  # what is known to be given another kind, and which
 
 
@@ -66,25 +82,24 @@ def report_of(row: Row) -> Report:
         return check(target, [row.stem], "quick", claim=claim, invariance=())
 
 
-def name_of(row: Row) -> Any:
-    return f"{row.stem}-{row.name}"
+def param(row: Row) -> Any:
+    return pytest.param(row, id=f"{row.stem}-{row.name}", marks=pytest.mark.slow if row.name in SLOW else ())
 
 
 def test_the_rows() -> None:
     assert {kind for row in BLIND for kind in row.kinds} <= KINDS
     assert len(BLIND) >= 24 and len({row.name for row in BLIND}) == len(BLIND)
-    assert {*MISSED, *MISCLASSIFIED} <= {row.name for row in BLIND}
+    assert {*MISSED, *MISCLASSIFIED, *SLOW} <= {row.name for row in BLIND}
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("row", BLIND, ids=name_of)
+@pytest.mark.parametrize("row", [param(row) for row in BLIND])
 def test_quick_catches(row: Row) -> None:
     assert report_of(row).equal == (row.name in MISSED)
 
 
-@pytest.mark.skip("reasons are not implemented yet")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("row", [row for row in BLIND if row.name not in MISSED], ids=name_of)
+@pytest.mark.parametrize("row", [param(row) for row in BLIND if row.name not in MISSED])
 def test_quick_says_why(row: Row) -> None:
     kind = report_of(row).results[0].reasons[0].kind
     if row.name in MISCLASSIFIED:

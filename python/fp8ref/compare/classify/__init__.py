@@ -14,6 +14,8 @@ from ._structure import SHAPES, SIGNS, WEAK
 from ._table import ideas_of
 from ._try import Hypothesis, Search, Sign, partly, tried
 
+WEAK_CREDIT = 0.4  # of a weak sign's calls, beside those that a hypothesis reproduces
+
 __all__ = ["KINDS", "Evidence", "Reason", "classify"]
 
 
@@ -60,6 +62,7 @@ def _function(calls: list[Evidence]) -> list[Reason]:
     sound = [call for call in calls if id(call) not in form]
     differing = [call for call in sound if not call.equal]
     first: list[Reason] = []
+    credits: dict[str, float] = {}
     if differing:
         ideas: list[Hypothesis | Sign] = [*SIGNS, *ideas_of(calls[0].function)]
         search = Search(sound)
@@ -68,6 +71,8 @@ def _function(calls: list[Evidence]) -> list[Reason]:
         if rest:
             part = partly(ideas, rest, wrong, 1 if reasons else 2)
             weak, left = search.reasons(WEAK, rest) if part is None else ([part], [])
+            # A weak sign computes nothing: it counts less than a hypothesis of fewer calls. [CLASSIFY-SIGNS]
+            credits |= {reason.kind + reason.detail: WEAK_CREDIT for reason in weak}
             # What is reproduced in part comes first where it concerns more calls than what is reproduced whole.
             if part is not None and len(rest) > max((reason.explains for reason in found), default=0):
                 first = weak
@@ -75,5 +80,5 @@ def _function(calls: list[Evidence]) -> list[Reason]:
                 found += weak
             if left:
                 found.append(Reason("unknown", f"{len(left)} cases fit no hypothesis", 0, wrong))
-    found.sort(key=lambda reason: -reason.explains)
+    found.sort(key=lambda reason: -reason.explains * credits.get(reason.kind + reason.detail, 1.0))
     return [replace(reason, of=wrong) for reason in (*first, *found)]

@@ -116,14 +116,15 @@ def _runs(terms: Array, length: int, name: str) -> Array:
     return _chain_of(_chain_of(np.swapaxes(blocks, 0, 1), name), name)
 
 
-def _blas(a: Array, b: Array) -> Array:
+def blas(a: Array, b: Array) -> Array:
+    """float32 sums as numpy's BLAS has them here."""
     with np.errstate(all="ignore"):
         return real(a).astype(np.float32) @ real(b).astype(np.float32).T
 
 
 def in_types() -> Iterator[tuple[str, int, Accumulate]]:
     """Sums in a floating-point type: detail, wave, function."""
-    yield "float32, as numpy's matrix product adds (no tensor core)", 0, _blas
+    yield "float32, as numpy's matrix product adds (no tensor core)", 0, blas
     for name in ("float32", "float16", "bfloat16"):
         yield f"{name}, one product after the other", 0, _summed(partial(_chain_of, name=name))
         yield f"{name}, the last product first", 1, _summed(partial(_backward, name=name))

@@ -13,7 +13,7 @@ from ...golden import e4m3
 from ...golden._args import E5M2, FLOAT8
 from ._evidence import Array, Evidence
 from ._golden import full_arguments, real
-from ._rounding import DIRECTIONS, directed, finishes, format_number
+from ._rounding import DIRECTIONS, directed, finishes, format_number, shortened
 from ._try import Hypothesis
 
 Encode = Callable[[Array, str], Array]
@@ -145,6 +145,9 @@ RANGES: dict[str, Callable[[Array], Array]] = {
 }
 
 
+SIGNIFICANT = (*range(5, 13), 16, 20, 23)  # bits that are looked at before the rounding; E4M3 has 4
+
+
 def _finished(last: Finish) -> Encode:
     return lambda x, overflow: last(x, FLOAT8.name, overflow)
 
@@ -164,6 +167,9 @@ def encode() -> Iterator[Hypothesis]:
     for kind, detail, last in finishes():
         yield Hypothesis(kind, detail, _of(_finished(last)))
         yield Hypothesis(kind, detail, _of(_clamped(last)), 1)
+    for bits in SIGNIFICANT:
+        cut = lambda x, o, n=bits: e4m3.encode(shortened(x, n), o)  # noqa: E731
+        yield Hypothesis("double_rounding", f"numbers are cut to {bits} significant bits and then rounded", _of(cut))
     for detail, (kind, direction) in DIRECTIONS.items():
         for words, mask in RANGES.items():
             yield Hypothesis(kind, f"{detail} {words}", _of(_only(mask, _directed(direction))), 1)

@@ -27,10 +27,21 @@ def _pick(scale: Any, part: Any, many: bool) -> Any:
 def grouped(call: Evidence, each: Each) -> Array | None:
     """grouped_mm with another product for each expert; None where that does not concern a group."""
     given = full_arguments(call)
-    a, b, offsets = given["a"], given["b"], np.asarray(given["offsets"])
-    out = given.pop("out", None)
-    shape = (len(a), b.shape[1])
+    out = given.get("out")
+    shape = (len(given["a"]), given["b"].shape[1])
     result = np.zeros(shape, FORMATS[given["out_dtype"]].dtype) if out is None else out.copy()
+    for part, own in experts(given):
+        answer = each(own)
+        if answer is None:
+            return None
+        result[part] = answer
+    return result
+
+
+def experts(given: dict[str, Any]) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """The rows of each expert that has any, and the arguments of its product."""
+    given = {name: value for name, value in given.items() if name != "out"}
+    a, b, offsets = given["a"], given["b"], np.asarray(given["offsets"])
     a_scale, b_scale = (np.asarray(given[name]) for name in ("a_scale", "b_scale"))
     by_row = a_scale.ndim == 2 and len(a_scale) == len(a) and a_scale.shape != (1, 1)
     by_expert = b_scale.ndim in (1, 3) and len(b_scale) == len(b)
@@ -47,11 +58,7 @@ def grouped(call: Evidence, each: Each) -> Array | None:
             "bias": None if given["bias"] is None else np.asarray(given["bias"])[expert],
         }
         del own["offsets"]
-        answer = each(own)
-        if answer is None:
-            return None
-        result[part] = answer
-    return result
+        yield part, own
 
 
 def _offsets(change: Bounds) -> Callable[[Evidence], Any]:

@@ -14,6 +14,7 @@ from ...golden._tensor_core import chain
 from ...golden._units import RESULTS, UNIT_NAMES, Unit
 from ...golden.mma import mma_arrays
 from ._accumulators import in_types
+from ._broadcast import PADS
 from ._evidence import Array, Evidence
 from ._golden import REFUSED, full_arguments, golden, real
 from ._try import Hypothesis
@@ -45,6 +46,18 @@ def _steps(unit: Unit, a: Array, b: Array, c: Array) -> Array:
     for k in range(0, a.shape[1], unit.block):
         total = total + chain(unit, a[:, k : k + unit.block], b[:, k : k + unit.block])
     return total
+
+
+def _kept(length: Callable[[int], int]) -> Work:
+    """Zeros from some element of K on."""
+
+    def work(unit: Unit, a: Array, b: Array, c: Array) -> Array:
+        left, right = np.array(a), np.array(b)
+        for x in (left, right):
+            x[:, max(length(x.shape[1]), 0) :] = x.dtype.type(0)
+        return chain(unit, left, right, c)
+
+    return work
 
 
 def _reordered(order: Callable[[Array], Array]) -> Work:
@@ -105,6 +118,12 @@ def hypotheses() -> Iterator[Hypothesis]:
     yield Hypothesis("accumulator", "the accumulator is ignored", lambda call: golden(call, c=None))
     for detail, order in ORDERS.items():
         yield Hypothesis("accumulator", detail, _with(_reordered(order)))
+    for count in PADS:
+        words = f"the last K mod {count} elements of K are left out"
+        yield Hypothesis("k_tail", words, _with(_kept(lambda k, n=count: k // n * n)))  # type: ignore[misc]
+    for count in (1, 2, 4, 8, 16):
+        words = f"the last {count} elements of K are left out"
+        yield Hypothesis("k_tail", words, _with(_kept(lambda k, n=count: k - n)))  # type: ignore[misc]
     yield Hypothesis("accumulator", "float64, rounded once", _with(_plain(lambda a, b: real(a) @ real(b).T)))
     for detail, wave, how in in_types():
         if "lanes" not in detail and "blocks" not in detail:

@@ -14,6 +14,7 @@ from ...golden._units import MODES
 from ...golden.rmsnorm import reciprocal_sqrt, sum_of_squares
 from ...golden.silu_mul import silu
 from ._accumulators import in_types
+from ._broadcast import PADS
 from ._evidence import Array, Evidence
 from ._golden import full_arguments, golden, real
 from ._rounding import finishes
@@ -86,7 +87,7 @@ def linear() -> Iterator[Hypothesis]:
             return None if acc is None else _bf16(acc if g["bias"] is None else acc + _f32(_bias(g)))
 
         yield Hypothesis("accumulator", detail, _of(summed), wave)
-    for count in (4, 8, 16, 32, 64, 128):
+    for count in PADS:
 
         def cut(call: Evidence, count: int = count) -> Any:
             k = call.arguments["x"].shape[1] // count * count
@@ -117,6 +118,17 @@ def _rms(
         y = _bf16(rows * r[:, None])
         y = y if given["weight"] is None else _bf16(real(y) * real(w))
     return np.asarray(y).reshape(x.shape)
+
+
+def _tailless(count: int) -> Callable[[Array], Array]:
+    """The mean of squares without the last K mod ``count``, where K is larger."""
+
+    def mean(x: Array) -> Array:
+        k = x.shape[1]
+        kept = k // count * count or k
+        return _f32(sum_of_squares(np.ascontiguousarray(x[:, :kept])) / _f32(k))
+
+    return mean
 
 
 def _sequential(x: Array, name: str) -> Array:
@@ -170,6 +182,9 @@ def rmsnorm() -> Iterator[Hypothesis]:
     """All of rmsnorm."""
     for (kind, detail), changes in RMS.items():
         yield Hypothesis(kind, detail, _of(lambda g, c=changes: _rms(g, **c)))  # type: ignore[misc]
+    for count in PADS:
+        words = f"the sum of squares misses the last K mod {count} elements"
+        yield Hypothesis("k_tail", words, _of(partial(_rms, mean=_tailless(count))))
     for kind, detail, last in finishes():
         yield Hypothesis(kind, detail, _of(partial(_rms, finish=partial(_end, last=last))))
         words = f"before the weight, {detail}"

@@ -11,6 +11,7 @@ import numpy as np
 from ...golden._round import round_to, widen
 from ...golden._units import MODES
 from ...golden.attention import score_factor
+from ._broadcast import PADS
 from ._evidence import Array, Evidence
 from ._golden import full_arguments, golden, real
 from ._try import Hypothesis
@@ -193,6 +194,25 @@ def _prefix(call: Evidence) -> Any:
     return None if given["mask"] == "full" else golden(call, k=given["k"][:t], v=given["v"][:t])
 
 
+def _headless(count: int) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        q = np.array(call.arguments["q"])
+        q[..., q.shape[-1] // count * count :] = q.dtype.type(0)
+        return golden(call, q=q)
+
+    return predict
+
+
+def _keyless(count: int) -> Callable[[Evidence], Any]:
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        length = len(given["k"])
+        kept = length // count * count or length
+        return golden(call, k=given["k"][:kept], v=given["v"][:kept]) if given["mask"] == "full" else None
+
+    return predict
+
+
 SOFTMAX: dict[tuple[str, str], dict[str, Any]] = {
     ("missing_rounding", "weights are not rounded to bfloat16"): {"weights": lambda w: w},
     ("missing_rounding", "weights are rounded to float32 alone"): {"weights": lambda w: real(_f32(w))},
@@ -225,6 +245,9 @@ def attention() -> Iterator[Hypothesis]:
     yield Hypothesis("layout", "the last key is left out, and the mask is that of one key less",
                      lambda call: golden(call, k=call.arguments["k"][:-1], v=call.arguments["v"][:-1])
                      if len(call.arguments["q"]) < len(call.arguments["k"]) else golden(call))  # fmt: skip
+    for count in PADS:
+        yield Hypothesis("k_tail", f"the last elements mod {count} of a head are not in the scores", _headless(count))
+        yield Hypothesis("k_tail", f"the last keys mod {count} are left out, where there are more", _keyless(count))
     yield Hypothesis("scale_rule", "scale is ignored", lambda call: golden(call, scale=None))
     yield Hypothesis("scale_rule", "scores are not scaled", lambda call: golden(call, scale=1.0))
     yield Hypothesis("layout", "keys and values are swapped",

@@ -53,8 +53,16 @@ def by_row(call: Evidence, row: Rule, codes: Callable[[Array, Rule, Scale], Arra
     x = np.asarray(given["x"])
     if row.given != (given["scale"] is not None) or x.ndim == 0 or (x.ndim != 2 and row.granularity != "tensor"):
         return None
+    if row.search != "none" and row.granularity == "block":
+        return None  # no rule looks for the scale of a block of rows
+    if row.zero_scale == "epsilon" and row.scale_type == "float64":
+        return None
     flat = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
-    bound = None if given["scale_ub"] is None else np.asarray(given["scale_ub"]).astype(np.float32)
+    bound = (
+        None
+        if given["scale_ub"] is None or row.upper_bound == "none"
+        else np.asarray(given["scale_ub"]).astype(np.float32)
+    )
     if bound is not None and row.amax_type == "float64":
         return None
     of = (

@@ -71,16 +71,33 @@ def directed(x: Array, name: str, direction: Change, overflow: str | None = None
     return cast(y, name, overflow)
 
 
+def _saturated(x: Array, name: str, overflow: str | None) -> Array:
+    """Finite numbers and infinities beyond the largest number of a format become that."""
+    if name == FLOAT8.name:
+        return cast(x, name, "saturate")
+    largest = FORMATS[name].largest
+    return cast(np.clip(real(x), -largest, largest), name, overflow)
+
+
+def shortened(x: Array, bits: int) -> Array:
+    """float64 numbers cut to so many significant bits."""
+    fraction, exponent = np.frexp(x)
+    return np.where(np.isfinite(x), np.ldexp(np.trunc(np.ldexp(fraction, bits)), exponent - bits), x)
+
+
 def finishes() -> Iterator[tuple[str, str, Callable[[Array, str, str | None], Array]]]:
     """Wrong last roundings: kind, detail, and a function of what is rounded, the format and the overflow policy."""
     for detail, (kind, direction) in DIRECTIONS.items():
         yield kind, detail, lambda x, name, overflow, d=direction: directed(x, name, d, overflow)  # type: ignore[misc]
+    yield "overflow_policy", "results beyond the largest number saturate", _saturated
     for through in THROUGH:
 
         def twice(x: Array, name: str, overflow: str | None, through: str = through) -> Array:
             return cast(real(round_to(x, through)), name, overflow)
 
         def clamped(x: Array, name: str, overflow: str | None, through: str = through) -> Array:
+            if through == name:  # no second rounding: a policy
+                return cast(x, name, overflow)
             largest = FORMATS[through].largest
             return cast(np.clip(real(round_to(np.clip(real(x), -largest, largest), through)), -largest, largest), name,
                         overflow)  # fmt: skip
@@ -93,7 +110,7 @@ def finishes() -> Iterator[tuple[str, str, Callable[[Array, str, str | None], Ar
 
         yield "double_rounding", f"results are rounded through {through}", twice
         yield "double_rounding", f"results are rounded through {through}, which saturates", clamped
-        yield "truncation", f"results are cut to {through} and then rounded", cut
+        yield "double_rounding", f"results are cut to {through} and then rounded", cut
         yield "truncation", f"results are rounded to {through} and then cut", odd
 
     def eighth(x: Array, name: str, overflow: str | None) -> Array:

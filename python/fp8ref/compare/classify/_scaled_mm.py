@@ -20,7 +20,7 @@ from ...golden._mm_args import ALL_EPILOGUES, ONE_VALUE
 from ...golden._operand import ACCUMULATORS
 from ...golden._round import round_to
 from ...golden.scaled_mm import scaled_mm
-from ._accumulators import Accumulate, backward, in_types, named, splits, units
+from ._accumulators import Accumulate, backward, blas, in_types, named, splits, units
 from ._broadcast import CODES, SCALES, TAILS
 from ._evidence import Array
 from ._golden import REFUSED, real
@@ -157,6 +157,24 @@ def orders() -> Iterator[tuple[str, str, Order]]:
             )
 
 
+WIDE: dict[str, Order] = {
+    "a_b": lambda z, a, b, bias: fused(a, round_to(b * z, "float32"), np.float32(0) if bias is None else bias),
+    "b_a": lambda z, a, b, bias: fused(b, round_to(a * z, "float32"), np.float32(0) if bias is None else bias),
+    "ab": lambda z, a, b, bias: round_to((a * b) * z + (0 if bias is None else real(bias)), "float32"),
+    "nothing is rounded to float32, a_b": lambda z, a, b, bias: real(a) * (real(b) * z) + (
+        0 if bias is None else real(bias)),
+    "nothing is rounded to float32, b_a": lambda z, a, b, bias: real(b) * (real(a) * z) + (
+        0 if bias is None else real(bias)),
+    "nothing is rounded to float32, ab": lambda z, a, b, bias: (real(a) * real(b)) * z + (
+        0 if bias is None else real(bias)),
+}  # fmt: skip
+
+
+def _wide_sums(a: Array, b: Array) -> Array:
+    """Exact sums in float64, which are not rounded."""
+    return real(a) @ real(b).T + 0.0
+
+
 def _doubled(arguments: Arguments) -> Arguments:
     bias = arguments["bias"]
     return arguments if bias is None else {**arguments, "bias": np.asarray(bias).astype(np.float32) * np.float32(2)}
@@ -180,9 +198,6 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
     def scaled(z: Array, arguments: Arguments) -> Array:
         scale = arguments["out_scale"]
         return z if scale is None else z * np.float32(scale)
-
-    for kind, detail, last in finishes():
-        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])  # type: ignore[misc]
 
     def eight(change: Callable[[Array, Any, str], Array]) -> Finish:
         def finish(z: Array, g: Arguments) -> Array | None:
@@ -209,6 +224,8 @@ def outputs() -> Iterator[tuple[str, str, Finish]]:
             np.where(np.abs(z * s) > 448, np.nan, z * s), o)),
     ):  # fmt: skip
         yield kind, detail, eight(change)
+    for kind, detail, last in finishes():
+        yield kind, detail, lambda z, g, f=last: f(scaled(z, g), g["out_dtype"], g["overflow"])  # type: ignore[misc]
 
 
 # ---- operands scaled first ------------------------------------------------------------------------------------------
@@ -278,6 +295,16 @@ def hypotheses() -> Iterator[tuple[str, str, int, Callable[[Arguments], Any]]]:
             kind = "epilogue_order" if name.startswith("float") and name != "float16" else "double_rounding"
             words = f"operands are multiplied by their scales in {name} first, and summed in {sums}"
             yield kind, words, 0, lambda arguments, n=name, s=sums: _dequantized(arguments, n, s)  # type: ignore[misc]
+    for detail, order in WIDE.items():
+        words = f"sums stay in float64 until they are scaled ({detail})"
+        yield "missing_rounding", words, 0, part(accumulate=_wide_sums, order=order)
+        if not detail.startswith("nothing"):
+            words = f"{words}, and the bias is added after a rounding of its own"
+            yield "missing_rounding", words, 0, part(accumulate=_wide_sums, order=_unfused(order))
+    for name, order in PLAIN.items():
+        for words, own in (("", order), (", the bias after a rounding of its own", _unfused(order))):
+            detail = f"float32, as numpy's matrix product adds, with the epilogue {name}{words}"
+            yield "accumulator", detail, 0, part(accumulate=blas, order=own)
     for detail, wave, accumulate in in_types():
         yield "accumulator", detail, wave, part(accumulate=accumulate)
     for detail, accumulate in splits():

@@ -84,12 +84,54 @@ def _without_last(count: Callable[[int], int]) -> Callable[[Array], Array]:
     return change
 
 
+def _in_groups(size: int) -> Callable[[Evidence], Any]:
+    """Groups of another size along K; the first of them that lies in a tile gives the scale that is returned."""
+
+    def predict(call: Evidence) -> Any:
+        row, x = rule_of(call), np.asarray(full_arguments(call)["x"])
+        if row.given or row.granularity not in ("group", "block") or x.ndim != 2 or not x.size:
+            return None
+        if call.arguments.get("scale_ub") is not None:
+            return None
+        found, every = [], []
+        for start in range(0, x.shape[1], size):
+            part = x[:, start : start + size]
+            of = golden_quantize._computed(_by_rows(part, row, size), replace(row, granularity="row"), None)
+            each = Scale(*(_lines(np.asarray(value), row, size, len(x)) for value in of))
+            found.append(codes_of(part, row, each))
+            every.append(np.broadcast_to(each.s, (len(x), part.shape[1])))
+        scale = np.concatenate(every, axis=1).astype(np.float32)
+        rows = call.expected["scale"].shape[0]
+        tall = 1 if rows == len(x) else TILE
+        return np.concatenate(found, axis=1).astype(np.uint8).view(FLOAT8), scale[::tall, ::TILE].copy()
+
+    return predict
+
+
+def _by_rows(part: Array, row: Rule, size: int) -> Array:
+    """One line for each tile: of a row, or of ``size`` rows."""
+    if row.granularity == "group":
+        return part
+    pad = -len(part) % size
+    wide = np.concatenate([part, np.zeros((pad, part.shape[1]), part.dtype)])
+    return wide.reshape(len(wide) // size, -1)
+
+
+def _lines(value: Array, row: Rule, size: int, rows: int) -> Array:
+    """The scale of each row of a part (rows, 1)."""
+    if not value.ndim or row.granularity == "group":
+        return value
+    return np.repeat(value, size, axis=0)[:rows]
+
+
 def scales() -> Iterator[Hypothesis]:
     """Scales of other numbers than those of the tile."""
     for words, way in (("down", np.floor), ("to nearest", np.rint), ("up", np.ceil)):
         yield Hypothesis("scale_rule", f"the scale is rounded {words} to a power of two", _powered(way, "after"))
         detail = f"the scale is rounded {words} to a power of two after it was divided by"
         yield Hypothesis("scale_rule", detail, _powered(way, "before"))
+    for size in (16, 32, 64, 256, 512):
+        yield Hypothesis("scale_rule", f"groups have {size} elements of K", _in_groups(size))
     for n in (1, 2, 4, 8, 16, 32, 64, 128):
         yield Hypothesis("k_tail", f"amax misses the last K mod {n} columns",
                          _scaled_by(_without_last(lambda k, n=n: k // n * n)))  # type: ignore[misc]  # fmt: skip

@@ -10,9 +10,11 @@ import numpy as np
 
 from .._bits import alike, difference
 from .._ulp import DTYPES, ulp
+from ._bounds import in_float32
 from ._evidence import Array, Evidence
 from ._golden import real
 from ._memory import FEW, free_rows, last, pairs_of, place_of, repeated, settles, stale, telling
+from ._places import memory, tail, tail_of_zeros
 from ._rounding import format_number, tiny
 from ._try import Sign
 
@@ -61,12 +63,14 @@ def special(call: Evidence, calls: Sequence[Evidence]) -> str | None:
 
 
 def overflow(call: Evidence, calls: Sequence[Evidence]) -> str | None:
-    """Largest numbers, infinities and NaN are taken for each other, though all inputs are finite."""
+    """Largest numbers, infinities and NaN are taken for each other, though the inputs are finite there."""
     if special(call, calls) is None:
         return None
     inputs = [x for x in call.arguments.values() if isinstance(x, np.ndarray) and x.dtype.kind not in "biu"]
-    if not all(np.isfinite(real(x)).all() for x in inputs):
-        return None
+    for want, _, mask in pairs_of(call):
+        # An input of the result's shape is looked at where the result differs: one number makes one number.
+        if not all(np.isfinite(real(x[mask] if x.shape == want.shape else x)).all() for x in inputs):
+            return None
     for want, have, mask in pairs_of(call):
         top = format_number(want, "max")
         sizes = np.abs([real(want[mask]), real(have[mask])])
@@ -252,9 +256,11 @@ SIGNS = (
     Sign("stale_output", settles, 1.3),
     Sign("stale_output", last, 1.2),
     Sign("stale_output", free_rows, 0.9),
+    Sign("stale_output", memory, 0.95),
     Sign("stale_output", stale, 0.4),
     Sign("nondeterministic", repeated, 1.1),
     Sign("unwritten", zeros, 0.97),
+    Sign("unwritten", tail_of_zeros, 0.9),
     Sign("layout", turned, 0.97),
     Sign("overflow_policy", overflow, 0.75),
     Sign("subnormal_flush", flushed, 0.8),
@@ -265,7 +271,9 @@ SIGNS = (
     Sign("scale_broadcast", by_lines, 0.6),
 )
 WEAK = (
+    Sign("stale_output", tail, 0.65),
     Sign("k_tail", odd_k, 0.6),
     Sign("truncation", one_way, 0.5),
+    Sign("accumulator", in_float32, 0.6),
     Sign("accumulator", near, 0.4),
 )

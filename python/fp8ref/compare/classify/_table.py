@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from . import _dequantize, _encode, _grouped_mm, _mma, _nn, _positions, _quantize, _scaled_mm
 from ._evidence import Evidence
 from ._golden import full_arguments
+from ._plausible import sums
 from ._rounding import edges
 from ._try import Hypothesis
 
@@ -47,4 +49,9 @@ TABLE: dict[str, Callable[[], Iterator[Hypothesis]]] = {
 def ideas_of(function: str) -> tuple[Hypothesis, ...]:
     """All hypotheses about a function, its own before those of every function."""
     own = TABLE.get(function)
-    return (*(own() if own else ()), *edges())
+    return (*map(_tested, own() if own else ()), *edges())
+
+
+def _tested(idea: Hypothesis) -> Hypothesis:
+    """Costly sums are tried only where errors are as small as those of sums."""
+    return replace(idea, concerns=sums) if idea.wave and idea.kind == "accumulator" else idea

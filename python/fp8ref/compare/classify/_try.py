@@ -36,6 +36,7 @@ class Hypothesis:
     detail: str
     predict: Predict
     wave: int = 0  # later waves are tried only where no earlier one explains everything
+    concerns: Callable[[Evidence], bool] | None = None  # a cheap test of a call, before it is computed
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,32 @@ class Search:
 
     calls: Sequence[Evidence]
     known: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    concerned: dict[tuple[int, int], bool] = field(default_factory=dict)
     details: dict[int, tuple[int, str]] = field(default_factory=dict)  # of signs: size of the largest call, its detail
 
     def verdict(self, idea: Hypothesis | Sign, call: Evidence) -> bool | None:
         """Whether an idea reproduces a call; None where it does not concern it."""
         key = id(idea), id(call)
         if key not in self.known:
-            self.known[key] = self._sign(idea, call) if isinstance(idea, Sign) else reproduces(idea, call)
+            if isinstance(idea, Sign):
+                self.known[key] = self._sign(idea, call)
+            else:
+                self.known[key] = reproduces(idea, call) if self._concerned(idea, call) else None
         return self.known[key]
 
+    def _concerned(self, idea: Hypothesis, call: Evidence) -> bool:
+        if idea.concerns is None:
+            return True
+        key = id(idea.concerns), id(call)
+        if key not in self.concerned:
+            self.concerned[key] = idea.concerns(call)
+        return self.concerned[key]
+
     def _sign(self, idea: Sign, call: Evidence) -> bool:
-        detail = idea.look(call, self.calls)
+        try:
+            detail = idea.look(call, self.calls)
+        except Exception:  # as in predicted
+            return False
         if detail:
             self.details[id(idea)] = max(self.details.get(id(idea), (0, "")), (call.size, detail))
         return bool(detail)
