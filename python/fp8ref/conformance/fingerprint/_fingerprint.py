@@ -59,7 +59,7 @@ def fingerprint(
     inference = Inference(subject)
     inference.run()
     arithmetic, checked = _verified(subject, inference.arithmetic)
-    names, verdict = _named(inference, arithmetic, checked)
+    names, verdict = _named(inference, arithmetic, checked, str((given or {}).get("accumulate", "")))
     epilogue = tuple(infer_epilogue(subject))
     findings = (*inference.findings, *epilogue)
     return _result(subject, names, verdict, findings, arithmetic, checked, "yes")
@@ -83,11 +83,12 @@ def _verified(subject: Subject, arithmetic: Arithmetic | None) -> tuple[Arithmet
 
 
 def _named(
-    inference: Inference, arithmetic: Arithmetic | None, checked: Verified | None
+    inference: Inference, arithmetic: Arithmetic | None, checked: Verified | None, asked: str
 ) -> tuple[tuple[str, ...], str]:
     """The names, and the answer in a line. A name is given only where every prediction held. [FINGERPRINT-NAMES]"""
     held = checked is not None and not checked.differing
     names = names_of(arithmetic) if arithmetic is not None and held else ()
+    names = tuple(sorted(names, key=lambda name: name != asked))  # of equals, the one that calls asked for
     if names:
         return names, " or ".join(names) + _split(arithmetic)
     if arithmetic is not None and held and arithmetic.block != 1:
