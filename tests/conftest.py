@@ -6,6 +6,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is loaded: processes and their threads would share the cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -360,7 +360,7 @@ def judge_expected(folder: Path) -> Any:
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     done = run("vectors", "export", tmp_path / "all", "--cases", "residual/*")
     assert done.exit_code == 0
-    assert "left out: quantize: which rule" in done.output
+    assert "left out: quantize: a contract must name the rule" in done.output
     assert "left out: llama: whole models are not exported" in done.output
     assert "8 cases: residual 8" in done.output
 
