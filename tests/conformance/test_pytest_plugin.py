@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import entry_points
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -43,9 +44,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# An installed package has the entry point, the source tree has not; twice would be an error.
+PLUGIN = () if entry_points(group="pytest11", name="fp8ref") else ("-p", "fp8ref_pytest")
+
+
 def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # -p: the entry point is there in an installed package only, and twice is once.
-    command = [sys.executable, "-m", "pytest", "-p", "fp8ref_pytest", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=120, cwd=folder, env=ENVIRONMENT
     )
