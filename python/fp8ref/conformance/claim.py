@@ -18,6 +18,7 @@ from ..golden._mm_args import ALL_EPILOGUES
 from ..golden._rules import RULES
 from ..golden._units import MODES, UNIT_NAMES
 from ..golden.scaled_mm import ACCUMULATORS
+from ..table import ops
 from .cases import Case, ModelCase, cases_of
 from .cases._bound import bound_cases
 from .derive import under
@@ -127,12 +128,12 @@ def claimed_cases(
         >>> "float32_midpoint/sm100_tcgen05/bfloat16" in names
         True
     """
-    for case in cases_of(stem, level):
-        if isinstance(case, ModelCase) or (claim.check == "every" and _wanted(case, functions)):
-            yield case
-    if claim.check == "bits":
+    models = not any(op.functions for op in ops() if op.stem == stem)  # which have no policy to claim
+    if claim.check == "every" or models:
+        yield from (case for case in cases_of(stem, level) if isinstance(case, ModelCase) or _wanted(case, functions))
+    elif claim.check == "bits":
         yield from _under(stem, level, claim, functions)
-    if claim.check == "bound":
+    else:
         yield from _bounded(stem, level, claim, functions)
 
 
