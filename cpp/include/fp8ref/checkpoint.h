@@ -28,12 +28,10 @@ struct MoeConfig {
   std::int64_t intermediate_size = 0;  // of a routed expert, and of the shared one
 };
 
-enum class LayerRope { rotate_half, interleaved, none };
-
 /// What a decoder layer computes [LLAMA-LAYERS].
 struct LayerKind {
-  bool cross = false;  // cross-attention, with weighted norms of q and k
-  LayerRope rope = LayerRope::rotate_half;
+  bool cross = false;                                        // cross-attention, with weighted norms of q and k
+  std::optional<RopeLayout> rope = RopeLayout::rotate_half;  // none: NoPE
   std::int64_t chunk = 0;  // positions of a chunk of attention; 0: a token sees all before it
   bool qk_norm = false;    // weightless, after RoPE
   bool temperature = false;
