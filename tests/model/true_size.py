@@ -30,7 +30,7 @@ import fp8ref
 from fp8ref.checkpoint.aside import new_folder
 
 EXPERTS = {"scout": 16, "maverick": 128}
-H, I, HEADS, KV_HEADS, D, VOCAB = 5120, 8192, 40, 8, 128, 202048
+HIDDEN, INNER, HEADS, KV_HEADS, D, VOCAB = 5120, 8192, 40, 8, 128, 202048
 POOL = 1 << 24  # random numbers; every tensor is made of pieces of them
 TOKENS = {"prefill": 32, "decode": 4, "golden": 2}
 SHARD = 8  # experts in a file
@@ -50,7 +50,7 @@ def config(model: str) -> dict[str, Any]:
     text = {
         "model_type": "llama4_text",
         "vocab_size": VOCAB,
-        "hidden_size": H,
+        "hidden_size": HIDDEN,
         "intermediate_size": I,
         "intermediate_size_mlp": 2 * I,
         "num_attention_heads": HEADS,
@@ -113,14 +113,14 @@ class Random:
 def shards(model: str) -> Iterator[dict[str, np.ndarray]]:
     """The tensors of the files, one file after the other; Maverick's shared expert is bfloat16."""
     random, layer = Random(), "language_model.model.layers.0"
-    ones = np.ones(H, ml_dtypes.bfloat16)
-    yield {"language_model.model.embed_tokens.weight": random.matrix(VOCAB, H)}
-    yield {"language_model.lm_head.weight": random.matrix(VOCAB, H), "language_model.model.norm.weight": ones}
+    ones = np.ones(HIDDEN, ml_dtypes.bfloat16)
+    yield {"language_model.model.embed_tokens.weight": random.matrix(VOCAB, HIDDEN)}
+    yield {"language_model.lm_head.weight": random.matrix(VOCAB, HIDDEN), "language_model.model.norm.weight": ones}
     rest = {f"{layer}.{n}.weight": ones for n in ("input_layernorm", "post_attention_layernorm")}
-    for name, rows in (("q", HEADS * D), ("k", KV_HEADS * D), ("v", KV_HEADS * D), ("o", H)):
-        rest[f"{layer}.self_attn.{name}_proj.weight"] = random.matrix(rows, H)
-    rest[f"{layer}.feed_forward.router.weight"] = random.matrix(EXPERTS[model], H)
-    shapes = {"gate_proj": (I, H), "up_proj": (I, H), "down_proj": (H, I)}
+    for name, rows in (("q", HEADS * D), ("k", KV_HEADS * D), ("v", KV_HEADS * D), ("o", HIDDEN)):
+        rest[f"{layer}.self_attn.{name}_proj.weight"] = random.matrix(rows, HIDDEN)
+    rest[f"{layer}.feed_forward.router.weight"] = random.matrix(EXPERTS[model], HIDDEN)
+    shapes = {"gate_proj": (INNER, HIDDEN), "up_proj": (INNER, HIDDEN), "down_proj": (HIDDEN, INNER)}
     for name, shape in shapes.items():
         shared = f"{layer}.feed_forward.shared_expert.{name}"
         rest |= random.fp8(shared, *shape) if model == "scout" else {f"{shared}.weight": random.matrix(*shape)}
