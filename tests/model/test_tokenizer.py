@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -81,48 +80,6 @@ def test_stream_gives_the_same_text(tokenizer: Tokenizer) -> None:
 )
 def test_precedence_of_templates(tmp_path: Path, files: Any, config: Any, expected: str) -> None:
     assert Tokenizer(write(tmp_path, files, **config)).render_chat(USER) == expected
-
-
-def test_template_for_tools(tmp_path: Path) -> None:
-    named = [{"name": "tool_use", "template": "{{ tools | tojson }}"}, {"name": "default", "template": "D"}]
-    tokenizer = Tokenizer(write(tmp_path, {}, chat_template=named))
-    assert tokenizer.render_chat(USER, tools=[{"f": "<é>"}]) == '[{"f": "<é>"}]'  # no HTML escapes
-
-
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [
-        ("{% for m in messages %}{% break %}{% endfor %}x", "x"),
-        ("{% generation %}{{ messages[0].content }}{% endgeneration %}", "Hi"),
-        ("  {% if true %}\n  y{% endif %}", "  y"),
-        ("{{ {'b': 1, 'a': [2]} | tojson(indent=1) }}", '{\n "b": 1,\n "a": [\n  2\n ]\n}'),
-        ("{{ strftime_now('%Y') }}", str(datetime.datetime.now().year)),
-        ("{{ date_string }}", "26 Jul 2024"),
-        ("{{ unknown_variable }}", ""),
-    ],
-)
-def test_what_templates_use(tmp_path: Path, template: str, expected: str) -> None:
-    tokenizer = Tokenizer(write(tmp_path, {"chat_template.jinja": template}))
-    assert tokenizer.render_chat(USER, date_string="26 Jul 2024") == expected
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ raise_exception('only user messages') }}",
-        "{% for",
-        "{{ 1 / 0 }}",
-        "{{ messages[0].content + 1 }}",
-        "{{ messages.append(1) }}",
-        "{{ ''.__class__.__mro__ }}",
-        "{{ messages | nofilter }}",
-        "{% for i in range(10 ** 9) %}{% endfor %}",
-    ],
-)
-def test_templates_that_fail(tmp_path: Path, template: str) -> None:
-    tokenizer = Tokenizer(write(tmp_path, {"chat_template.jinja": template}))
-    with pytest.raises(TokenizerError, match="template"):
-        tokenizer.render_chat(USER)
 
 
 def test_no_template(tmp_path: Path) -> None:
