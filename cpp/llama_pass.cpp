@@ -24,8 +24,8 @@ void check_projections(const LlamaWeights& weights, const Setup& setup) {
   if (setup.fp8) return;
   for (std::size_t i = 0; i < weights.layers.size(); ++i) {
     const LlamaLayerWeights& layer = weights.layers[i];
-    for (const Projection* projection : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj, &layer.gate_proj,
-                                         &layer.up_proj, &layer.down_proj}) {
+    for (const Projection* projection : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
+                                         &layer.mlp.gate_proj, &layer.mlp.up_proj, &layer.mlp.down_proj}) {
       if (projection->weight != nullptr) continue;
       throw OpError("llama: accumulate has no FP8 matrix product, but layers." + std::to_string(i) +
                     " has FP8 projections");
@@ -67,9 +67,9 @@ Layer::Layer(Ops& ops, const LlamaLayerWeights& weights, std::int64_t hidden)
       k_proj(ops, weights.k_proj),
       v_proj(ops, weights.v_proj),
       o_proj(ops, weights.o_proj),
-      gate_proj(ops, weights.gate_proj),
-      up_proj(ops, weights.up_proj),
-      down_proj(ops, weights.down_proj) {}
+      gate_proj(ops, weights.mlp.gate_proj),
+      up_proj(ops, weights.mlp.up_proj),
+      down_proj(ops, weights.mlp.down_proj) {}
 
 RopeTable::RopeTable(Ops& ops, const LlamaConfig& config)
     : ops_(ops),

@@ -188,9 +188,9 @@ class Reader {
     out.k_proj = attention("k_proj", kv, hidden);
     out.v_proj = attention("v_proj", kv, hidden);
     out.o_proj = attention("o_proj", hidden, q);
-    out.gate_proj = mlp("gate_proj", wide, hidden);
-    out.up_proj = mlp("up_proj", wide, hidden);
-    out.down_proj = mlp("down_proj", hidden, wide);
+    out.mlp.gate_proj = mlp("gate_proj", wide, hidden);
+    out.mlp.up_proj = mlp("up_proj", wide, hidden);
+    out.mlp.down_proj = mlp("down_proj", hidden, wide);
     out.input_layernorm = values(prefix + "input_layernorm.weight", {hidden});
     out.post_attention_layernorm = values(prefix + "post_attention_layernorm.weight", {hidden});
     return out;

@@ -30,12 +30,14 @@ from .golden.grouped_mm import grouped_mm
 from .golden.linear import linear
 from .golden.mma import mma
 from .golden.quantize import dequantize, quantize
-from .golden.residual import residual
+from .golden.residual import gated_residual, residual
 from .golden.rmsnorm import rmsnorm
 from .golden.rope import rope, rope_frequencies, rope_table
+from .golden.route import combine, dispatch, route
 from .golden.sample import sample
 from .golden.scaled_mm import scaled_mm
 from .golden.silu_mul import silu_mul
+from .golden.temperature import temperature, temperature_factors
 from .table import include_folder
 
 if TYPE_CHECKING:
@@ -49,11 +51,14 @@ __all__ = [
     "__version__",
     "attention",
     "backend",
+    "combine",
     "compare",
     "decode",
     "dequantize",
+    "dispatch",
     "encode",
     "errors",
+    "gated_residual",
     "grouped_mm",
     "include_folder",
     "linear",
@@ -65,10 +70,13 @@ __all__ = [
     "rope",
     "rope_frequencies",
     "rope_table",
+    "route",
     "rules",
     "sample",
     "scaled_mm",
     "silu_mul",
+    "temperature",
+    "temperature_factors",
 ]
 
 

@@ -58,7 +58,7 @@ class Model:
     def _layer(self, index: int) -> llama.LayerWeights:
         prefix = f"model.layers.{index}."
         parts: dict[str, Any] = {n: self._projection(f"{prefix}self_attn.{n}") for n in ATTENTION}
-        parts |= {n: self._projection(f"{prefix}mlp.{n}") for n in MLP}
+        parts["mlp"] = llama.Mlp(**{n: self._projection(f"{prefix}mlp.{n}") for n in MLP})
         norms = ("input_layernorm", "post_attention_layernorm")
         return llama.LayerWeights(**parts, **{n: self.tensors[f"{prefix}{n}.weight"] for n in norms})
 
@@ -67,7 +67,8 @@ class Model:
         if name + ".weight_scale" not in self.tensors:
             return llama.Bf16Linear(weight, bias)
         static = self.tensors.get(name + ".input_scale")
-        return llama.Fp8Linear(weight, self.tensors[name + ".weight_scale"], static, bias)
+        scale = self.tensors[name + ".weight_scale"]
+        return llama.Fp8Linear(weight, scale, static, bias, "token" if static is None else "static")
 
 
 def _config(**changes: Any) -> dict[str, Any]:

@@ -91,6 +91,7 @@ struct AttentionArgs {
   Mask mask;                                  // causal: query i sees keys 0 .. kv_len - q_len + i
   bf16* out;                                  // (q_len, q_heads, head_dim)
   Accumulate accumulate = Accumulate::exact;  // or another mode
+  std::int64_t chunk = 0;                     // of mask chunked: at least 1
 
   /// Query heads that share a kv head. The rows of that head are its queries and, for each, those query heads.
   FP8REF_HD std::int64_t group() const { return q_heads / kv_heads; }
@@ -98,7 +99,11 @@ struct AttentionArgs {
   FP8REF_HD std::int64_t row_element(std::int64_t kv_head, std::int64_t row) const {
     return (row / group() * q_heads + kv_head * group() + row % group()) * head_dim;
   }
-  /// Keys that a row sees. [ATTN-VISIBLE]
+  /// The first key that a row sees. [ATTN-VISIBLE]
+  FP8REF_HD std::int64_t first_visible(std::int64_t row) const {
+    return mask == Mask::chunked ? (visible(row) - 1) / chunk * chunk : 0;
+  }
+  /// The end of the keys that a row sees. [ATTN-VISIBLE]
   FP8REF_HD std::int64_t visible(std::int64_t row) const {
     return mask == Mask::full ? kv_len : kv_len - q_len + row / group() + 1;
   }

@@ -67,9 +67,15 @@ void rope_frequencies(std::int64_t head_dim, double base, const RopeScaling* sca
 /// cos, sin: (count, half) from positions (count) and inv (half), correctly rounded to fp32.
 void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos,
                 float* sin);
-/// x, out: (tokens, heads, 2 * half); rotate-half with the table rounded to bf16. out may equal x.
+/// x, out: (tokens, heads, 2 * half). out may equal x.
 void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin,
-          bf16* out);
+          RopeLayout layout, bf16* out);
+
+// ---- temperature ----------------------------------------------------------------------------------------------------
+void temperature_factors(const std::int64_t* positions, std::int64_t count, float floor_scale, float attn_scale,
+                         float* factors);
+/// x, out: (tokens, width). out may equal x.
+void temperature(const bf16* x, std::int64_t tokens, std::int64_t width, const float* factors, bf16* out);
 
 // ---- attention ------------------------------------------------------------------------------------------------------
 /// c = RN32(log2(e) * head_dim^-0.5), the default scale.
@@ -79,9 +85,23 @@ float attention_log2e_scale(double scale);
 /// Throws OpError if args.accumulate is no mode.
 void attention(const AttentionArgs& args);
 
+// ---- route ----------------------------------------------------------------------------------------------------------
+/// logits (tokens, experts); ids and scores (tokens, top_k).
+void route(const bf16* logits, std::int64_t tokens, std::int64_t experts, std::int64_t top_k, std::int64_t* ids,
+           bf16* scores);
+/// x (tokens, cols), ids and scores (tokens, top_k); inputs (tokens * top_k, cols), order (tokens * top_k), offsets
+/// (experts + 1).
+void dispatch(const bf16* x, const std::int64_t* ids, const bf16* scores, std::int64_t tokens, std::int64_t top_k,
+              std::int64_t cols, std::int64_t experts, bf16* inputs, std::int64_t* order, std::int64_t* offsets);
+/// routed (tokens * top_k, cols) in that order; shared, out (tokens, cols). out may equal shared.
+void combine(const bf16* routed, const std::int64_t* order, const bf16* shared, std::int64_t tokens, std::int64_t top_k,
+             std::int64_t cols, bf16* out);
+
 // ---- silu_mul, residual, sample -------------------------------------------------------------------------------------
 void silu_mul(const bf16* gate, const bf16* up, std::size_t n, bf16* out);
 void residual(const bf16* x, const bf16* y, std::size_t n, bf16* out);
+/// gate: one number.
+void gated_residual(const bf16* x, const bf16* y, const bf16* gate, std::size_t n, bf16* out);
 /// Greedy: ids[r] = the top-1 of logits[r] as spec/sample.md orders them.
 void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids);
 

@@ -66,12 +66,26 @@ void rmsnorm(const bf16* x, const bf16* weight, std::int64_t rows, std::int64_t 
 void rope_table(const std::int64_t* positions, std::int64_t count, const float* inv, std::int64_t half, float* cos,
                 float* sin, Stream stream);
 void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin,
-          bf16* out, Stream stream);
+          RopeLayout layout, bf16* out, Stream stream);
+void temperature_factors(const std::int64_t* positions, std::int64_t count, float floor_scale, float attn_scale,
+                         float* factors, Stream stream);
+void temperature(const bf16* x, std::int64_t tokens, std::int64_t width, const float* factors, bf16* out,
+                 Stream stream);
 void attention(const AttentionArgs& args, Stream stream);
+
+// ---- route ----------------------------------------------------------------------------------------------------------
+void route(const bf16* logits, std::int64_t tokens, std::int64_t experts, std::int64_t top_k, std::int64_t* ids,
+           bf16* scores, Stream stream);
+void dispatch(const bf16* x, const std::int64_t* ids, const bf16* scores, std::int64_t tokens, std::int64_t top_k,
+              std::int64_t cols, std::int64_t experts, bf16* inputs, std::int64_t* order, std::int64_t* offsets,
+              Stream stream);
+void combine(const bf16* routed, const std::int64_t* order, const bf16* shared, std::int64_t tokens, std::int64_t top_k,
+             std::int64_t cols, bf16* out, Stream stream);
 
 // ---- silu_mul, residual, sample -------------------------------------------------------------------------------------
 void silu_mul(const bf16* gate, const bf16* up, std::size_t n, bf16* out, Stream stream);
 void residual(const bf16* x, const bf16* y, std::size_t n, bf16* out, Stream stream);
+void gated_residual(const bf16* x, const bf16* y, const bf16* gate, std::size_t n, bf16* out, Stream stream);
 void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids, Stream stream);
 
 // ---- two operations in one kernel: the bits are those of one after the other

@@ -57,6 +57,7 @@ enum class Accumulate {
 enum class Operand { e4m3, e5m2, bf16, fp16 };
 enum class Epilogue { a_b, b_a, ab, deepgemm, triton, triton_ba };
 enum class OutDtype { float32, bfloat16, float16, float8_e4m3fn };
-enum class Mask { causal, full };
+enum class Mask { causal, chunked, full };
+enum class RopeLayout { rotate_half, interleaved };
 
 }  // namespace fp8ref

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, UnsupportedError
-from ..golden.llama import Bf16Linear, Fp8Linear, LayerWeights, Linear, LlamaConfig, LlamaWeights
+from ..golden.llama import Bf16Linear, Fp8Linear, LayerWeights, Linear, LlamaConfig, LlamaWeights, Mlp
 from .config import llama_config
 from .folder import Checkpoint
 from .scheme import Quantization, quantization
@@ -126,14 +126,16 @@ class LlamaReader:
         static = self.scale(input_scale, 1)
         if not static > 0:
             raise self.damaged(input_scale, "the scale is zero")
-        return Fp8Linear(weight, weight_scale, static, bias)
+        return Fp8Linear(weight, weight_scale, static, bias, "static")
 
     def layer(self, index: int) -> LayerWeights:
         """One decoder layer."""
         config, prefix = self.config, f"model.layers.{index}."
-        parts: dict[str, Any] = {}
+        blocks: dict[str, dict[str, Linear]] = {"self_attn": {}, "mlp": {}}
         for path, shape in projection_shapes(config).items():
-            parts[path.split(".")[1]] = self.projection(prefix + path, shape)
+            block, name = path.split(".")
+            blocks[block][name] = self.projection(prefix + path, shape)
+        parts: dict[str, Any] = {**blocks["self_attn"], "mlp": Mlp(**blocks["mlp"])}
         for norm in ("input_layernorm", "post_attention_layernorm"):
             parts[norm] = self.tensor(f"{prefix}{norm}.weight", (config.hidden_size,))
         return LayerWeights(**parts)

@@ -25,7 +25,8 @@ E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)
 FLOATS = {np.dtype(t) for t in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SCALES = FLOATS - {np.dtype(np.float64)}
-MASKS = ("causal", "full")
+MASKS = ("causal", "chunked", "full")
+LAYOUTS = ("rotate_half", "interleaved")
 LONGEST_ROW = 1 << 24  # up to here the length of a row is a float32 number
 POSITIONS = 1 << 24  # a position below this is a float32 number
 # Bits of float64: the largest number that rounds to zero, and the smallest that rounds to infinity.
@@ -190,6 +191,24 @@ def positive(op: str, name: str, value: Any, dtype: str) -> float:
     return number
 
 
+def count(op: str, name: str, value: Any, most: int = (1 << 63) - 1) -> int:
+    """An integer from 1 to ``most``."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= most:
+        raise fail(op, f"{name} must be an integer from 1 to {most}, got {value!r}")
+    return int(value)
+
+
+def integers_array(op: str, name: str, x: Any, ndim: int) -> NDArray[np.int64]:
+    """Integers as int64; an empty array may have any dtype."""
+    array = _array(op, name, x)
+    if array.ndim != ndim or (array.size and array.dtype.kind not in "iu"):
+        raise fail(op, f"{name} must be integers with {ndim} dimensions, got {describe(array)}")
+    if array.size and array.dtype == np.uint64 and array.max() >= 1 << 63:
+        raise fail(op, f"{name} must be integers below 2**63, got {array.max()}")
+    return array.astype(np.int64)
+
+
 def rmsnorm_arrays(x: Any, weight: Any) -> tuple[Array, Array | None]:
     """x of at least one dimension, and a weight for the last one. [RMSNORM-SHAPES]"""
     array = bf16_array("rmsnorm", "x", x)
@@ -218,18 +237,17 @@ def rope_scaling(scaling: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(positive("rope_frequencies", key, scaling[key], "float32") for key in SCALING)
 
 
-def rope_positions(positions: Any) -> NDArray[np.int64]:
-    """Positions that are float32 numbers. [ROPE-ARGUMENTS]"""
-    index = _array("rope_table", "positions", positions)
-    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-        raise fail("rope_table", f"positions must be integers of shape (T,), got {describe(index)}")
+def position_array(op: str, positions: Any) -> NDArray[np.int64]:
+    """Positions that are float32 numbers. [ROPE-ARGUMENTS] [TEMPERATURE-ARGUMENTS]"""
+    index = integers_array(op, "positions", positions, 1)
     if index.size and (index.min() < 0 or index.max() >= POSITIONS):
-        raise fail("rope_table", f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
-    return index.astype(np.int64)
+        raise fail(op, f"positions must lie in [0, 2**24), got {index.min()} to {index.max()}")
+    return index
 
 
-def rope_arrays(x: Any, cos: Any, sin: Any) -> tuple[Array, Array, Array]:
+def rope_arrays(x: Any, cos: Any, sin: Any, layout: str) -> tuple[Array, Array, Array]:
     """Heads of an even number of elements, and a table for each token. [ROPE-ARGUMENTS]"""
+    choice("rope", "layout", layout, LAYOUTS)
     array = bf16_array("rope", "x", x, 3)
     tables = [float32_array("rope", name, table, 2) for name, table in (("cos", cos), ("sin", sin))]
     tokens, _, d = array.shape
@@ -239,17 +257,21 @@ def rope_arrays(x: Any, cos: Any, sin: Any) -> tuple[Array, Array, Array]:
     return array, tables[0], tables[1]
 
 
-def attention_arrays(q: Any, k: Any, v: Any, mask: str) -> tuple[Array, Array, Array]:
+def attention_arrays(q: Any, k: Any, v: Any, mask: str, chunk: Any) -> tuple[Array, Array, Array]:
     """Queries, keys and values that fit together under that mask. [ATTN-SHAPES] [ATTN-VISIBLE]"""
     choice("attention", "mask", mask, MASKS)
+    if mask != "chunked" and chunk is not None:
+        raise fail("attention", f"chunk belongs to mask='chunked', got chunk={chunk!r} and mask={mask!r}")
+    if mask == "chunked":
+        count("attention", "chunk", chunk)
     q, k, v = (bf16_array("attention", name, x, 3) for name, x in (("q", q), ("k", k), ("v", v)))
     (queries, heads, d), (keys, kv_heads, width) = q.shape, k.shape
     if k.shape != v.shape or d != width or d == 0 or kv_heads == 0 or heads % kv_heads:
         shapes = ", ".join(f"{name}: {describe(x)}" for name, x in (("q", q), ("k", k), ("v", v)))
         wanted = "q (T, Hq, d), k and v (S, Hkv, d), d >= 1, Hq a multiple of Hkv"
         raise fail("attention", f"expected {wanted}; got {shapes}")
-    if mask == "causal" and keys < queries:
-        raise fail("attention", f"a causal mask needs at least as many keys as queries, got {keys} and {queries}")
+    if mask != "full" and keys < queries:
+        raise fail("attention", f"a {mask} mask needs at least as many keys as queries, got {keys} and {queries}")
     return q, k, v
 
 

@@ -17,6 +17,7 @@ from ._units import Unit
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 BLOCK = 128  # keys [ATTN-UNIT-BLOCKS]
 SUPERBLOCK = 16 * BLOCK
@@ -38,16 +39,19 @@ class State:
 
 
 def attend_by_unit(
-    unit: Unit, key: Array, value: Array, factor: np.float32, q: Array, last: NDArray[np.int64]
+    unit: Unit, key: Array, value: Array, factor: np.float32, q: Array, first: Index, last: Index
 ) -> Array:
-    """The outputs of query rows (rows, d), each of which sees the keys 0 .. last, ascending. [ATTN-UNIT-OUTPUT]"""
+    """The outputs of query rows (rows, d), each of which sees the keys first .. last, both ascending over the rows.
+
+    [ATTN-UNIT-OUTPUT]
+    """
     row, broken = State.empty(len(q), q.shape[1] + 1), np.zeros(len(q), np.bool_)
     for start in range(0, len(key), SUPERBLOCK):
         part = State.empty(*row.sums.shape)
-        for first in range(start, min(start + SUPERBLOCK, len(key)), BLOCK):
-            keys = np.arange(first, min(first + BLOCK, len(key)))
-            some = slice(int(np.searchsorted(last, first)), None)  # the others see nothing of this block
-            visible = keys <= last[some, None]
+        for block in range(start, min(start + SUPERBLOCK, len(key)), BLOCK):
+            keys = np.arange(block, min(block + BLOCK, len(key)))
+            some = slice(int(np.searchsorted(last, block)), None)  # the others see nothing of this block
+            visible = (first[some, None] <= keys) & (keys <= last[some, None])
             # [ATTN-UNIT-SCORE]
             t = exponents(chain(unit, q[some], key[keys]), factor)
             broken[some] |= np.any(visible & ~(t < np.inf), axis=1)  # [ATTN-BROKEN]

@@ -26,6 +26,7 @@ from ._units import MODES, UNITS
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 BLOCK = 1 << 18  # scores worked on at once; only memory depends on it
 FAR = 600  # a weight below 2**-FAR of the largest is left out of the float64 sums; the error bound pays for it
@@ -33,7 +34,13 @@ LOG2_E = 1.4426950408889634  # an approximation: the certificate decides, see sc
 
 
 def attention(
-    q: Any, k: Any, v: Any, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+    q: Any,
+    k: Any,
+    v: Any,
+    scale: float | None = None,
+    mask: str = "causal",
+    accumulate: str = "exact",
+    chunk: int | None = None,
 ) -> Array:
     """Attention of T queries over S keys; query head h reads key and value head h // (Hq // Hkv). [ATTN-OUTPUT]
 
@@ -42,14 +49,16 @@ def attention(
         k, v: bfloat16, shape (S, Hkv, d), Hq a multiple of Hkv.
         scale: multiplies the scores; None is the real number d**-0.5. A float is taken exactly. [ATTN-SCALE]
         mask: ``causal``: the queries are the last T of the S positions (S >= T), and query i sees the keys 0..S-T+i;
-            ``full``: every query sees every key. [ATTN-VISIBLE]
+            ``chunked``: the same, but a query sees only the keys of its own chunk of positions; ``full``: every query
+            sees every key. [ATTN-VISIBLE]
         accumulate: ``"exact"``, or the mode whose bits are wanted, such as ``"sm90"``. [ATTN-UNIT]
+        chunk: for mask ``chunked`` the number of positions of a chunk, else None.
 
     Returns:
         bfloat16, shape (T, Hq, d).
 
     Raises:
-        OpError: a wrong dtype, shape, scale, mask or mode.
+        OpError: a wrong dtype, shape, scale, mask, chunk or mode.
 
     Source: softmax(q k^T d^-1/2) v of "Attention Is All You Need", with the rounding points of spec/attention.md.
 
@@ -62,7 +71,7 @@ def attention(
     """
     check_environment("attention")
     choice("attention", "accumulate", accumulate, MODES)
-    q, k, v = attention_arrays(q, k, v, mask)
+    q, k, v = attention_arrays(q, k, v, mask, chunk)
     (queries, heads, d), (keys, kv_heads, _) = q.shape, k.shape
     factor = score_factor(d, attention_scale(scale))
     group = heads // kv_heads
@@ -77,10 +86,17 @@ def attention(
             attend = partial(attend_by_unit, unit, k[:, head], v[:, head], factor)
         for start in range(0, queries, step):
             index = np.arange(start, min(start + step, queries))
-            last = index + (keys - queries) if mask == "causal" else np.full(index.shape, keys - 1)
-            rows = attend(q[index, mine].reshape(-1, d), np.repeat(last, group))
+            first, last = _visible(index + (keys - queries), keys, mask, chunk)
+            rows = attend(q[index, mine].reshape(-1, d), np.repeat(first, group), np.repeat(last, group))
             out[index, mine] = rows.reshape(-1, group, d)
     return out
+
+
+def _visible(position: Index, keys: int, mask: str, chunk: int | None) -> tuple[Index, Index]:
+    """The first and the last key that queries at these positions see. [ATTN-VISIBLE]"""
+    if mask == "full":
+        return np.zeros_like(position), np.full_like(position, keys - 1)
+    return np.zeros_like(position) if chunk is None else position // chunk * chunk, position
 
 
 class _Matrix:
@@ -108,9 +124,10 @@ class _Matrix:
         return lowest_exponents(self.zeroed.T).astype(np.int32)
 
 
-def _attend_exactly(key: _Matrix, value: _Matrix, factor: np.float32, q: Array, last: NDArray[np.int64]) -> Array:
-    """The outputs of query rows (rows, d), each of which sees the keys 0 .. last. [ATTN-VISIBLE]"""
-    visible = np.arange(len(key.values)) <= last[:, None]
+def _attend_exactly(key: _Matrix, value: _Matrix, factor: np.float32, q: Array, first: Index, last: Index) -> Array:
+    """The outputs of query rows (rows, d), each of which sees the keys first .. last. [ATTN-VISIBLE]"""
+    keys = np.arange(len(key.values))
+    visible = (first[:, None] <= keys) & (keys <= last[:, None])
     return average(exponents(scores(_Matrix(q), key), factor), visible, value)
 
 

@@ -17,6 +17,19 @@ from numpy.typing import NDArray
 
 from . import attention, linear, quantize, residual, rmsnorm, rope, scaled_mm, silu_mul
 from ._args import BFLOAT16, Array, choice, fail
+from ._llama_config import LlamaConfig as LlamaConfig
+from ._llama_config import MoeConfig as MoeConfig
+from ._llama_config import RopeScaling as RopeScaling
+from ._llama_config import Temperature as Temperature
+from ._llama_weights import Bf16Linear as Bf16Linear
+from ._llama_weights import Cross as Cross
+from ._llama_weights import Fp8Linear as Fp8Linear
+from ._llama_weights import LayerWeights as LayerWeights
+from ._llama_weights import Linear as Linear
+from ._llama_weights import LlamaWeights as LlamaWeights
+from ._llama_weights import Mlp as Mlp
+from ._llama_weights import Moe as Moe
+from ._llama_weights import prepare as prepare
 from ._round import widen
 from ._units import ACCUMULATORS as FP8_ACCUMULATORS
 from ._units import MODES
@@ -39,104 +52,6 @@ GOLDEN = SimpleNamespace(
     silu_mul=silu_mul.silu_mul,
     residual=residual.residual,
 )
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """The numbers of llama3 RoPE scaling, as config.json gives them."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-
-@dataclass(frozen=True)
-class LlamaConfig:
-    """What the forward pass needs to know of config.json; the names are Hugging Face's."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    max_position_embeddings: int
-    rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: RopeScaling | None = None
-    tie_word_embeddings: bool = False
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    eos_token_ids: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bf16Linear:
-    """An unquantized projection: ``weight`` (out, in) bfloat16, or a ``linear.operand`` of it. [LLAMA-LINEAR]"""
-
-    weight: Any
-    bias: Array | None = None
-
-
-@dataclass(frozen=True)
-class Fp8Linear:
-    """An FP8 projection. [LLAMA-LINEAR]
-
-    ``weight`` is (out, in) codes, or what ``scaled_mm.operand`` made of them; ``weight_scale`` is float32, () or
-    (out, 1). ``input_scale`` is a float32 scalar for static activations, and None where each token is scaled by itself.
-    """
-
-    weight: Any
-    weight_scale: Float32
-    input_scale: Float32 | None = None
-    bias: Array | None = None
-
-
-Linear = Bf16Linear | Fp8Linear
-
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """One decoder layer; norms are bfloat16 (hidden_size,)."""
-
-    input_layernorm: Array
-    q_proj: Linear
-    k_proj: Linear
-    v_proj: Linear
-    o_proj: Linear
-    post_attention_layernorm: Array
-    gate_proj: Linear
-    up_proj: Linear
-    down_proj: Linear
-
-
-@dataclass(frozen=True)
-class LlamaWeights:
-    """All weights. With tied embeddings ``lm_head`` holds the embedding table."""
-
-    embed_tokens: Array  # (vocab_size, hidden_size) bfloat16
-    layers: tuple[LayerWeights, ...]
-    norm: Array  # (hidden_size,) bfloat16
-    lm_head: Bf16Linear
-
-
-def _kept(projection: Linear) -> Linear:
-    if isinstance(projection, Bf16Linear):
-        return Bf16Linear(linear.operand(projection.weight), projection.bias)
-    codes = scaled_mm.operand(projection.weight)
-    return Fp8Linear(codes, projection.weight_scale, projection.input_scale, projection.bias)
-
-
-def prepare(weights: LlamaWeights) -> LlamaWeights:
-    """The same weights decoded once for the golden operations: same bits, 8 bytes a weight, much faster steps."""
-    layers = []
-    for layer in weights.layers:
-        kept: dict[str, Any] = {k: _kept(v) if isinstance(v, Linear) else v for k, v in vars(layer).items()}
-        layers.append(LayerWeights(**kept))
-    lm_head = Bf16Linear(linear.operand(weights.lm_head.weight), weights.lm_head.bias)
-    return LlamaWeights(weights.embed_tokens, tuple(layers), weights.norm, lm_head)
 
 
 @dataclass
@@ -211,7 +126,7 @@ def check_accumulate(weights: LlamaWeights, accumulate: str) -> None:
     if accumulate not in MODES or MODES[accumulate].fp8 is not None:
         return
     for index, layer in enumerate(weights.layers):
-        for name, value in vars(layer).items():
+        for name, value in (vars(layer) | vars(layer.mlp)).items():
             if isinstance(value, Fp8Linear):
                 raise fail(OP, f"accumulate={accumulate!r} has no FP8 matrix product, but layers.{index}.{name} is FP8")
 
@@ -274,10 +189,11 @@ class _Run:
         """The MLP half of a layer. [LLAMA-MLP]"""
         prefix = f"layers.{index}."
         h = self.record(prefix + "post_attention_layernorm", self.norm(x, layer.post_attention_layernorm))
-        gate = self.project(prefix + "gate_proj", layer.gate_proj, h)
-        up = self.project(prefix + "up_proj", layer.up_proj, h)
+        assert isinstance(layer.mlp, Mlp)
+        gate = self.project(prefix + "gate_proj", layer.mlp.gate_proj, h)
+        up = self.project(prefix + "up_proj", layer.mlp.up_proj, h)
         product = self.record(prefix + "silu_mul", self.ops.silu_mul(gate, up))
-        out = self.project(prefix + "down_proj", layer.down_proj, product)
+        out = self.project(prefix + "down_proj", layer.mlp.down_proj, product)
         return self.record(prefix + "mlp_residual", self.ops.residual(x, out))
 
     def linear(self, x: Array, projection: Bf16Linear) -> Array:

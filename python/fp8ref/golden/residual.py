@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The residual addition: ``RNbf(x + y)``. See spec/residual.md."""
+"""The residual addition: ``RNbf(x + y)``, and the gated one. See spec/residual.md."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
-from ._args import bf16_pair
-from ._bf16 import add
-from ._round import Array, check_environment
+import numpy as np
+from numpy.typing import NDArray
+
+from ._args import bf16_array, bf16_pair, describe, fail
+from ._bf16 import add, multiply, widen64
+from ._decide import Bounds, Compare, by_enclosure, exp, settle
+from ._round import Array, check_environment, round_to
 
 
 def residual(x: Any, y: Any) -> Array:
@@ -34,3 +39,55 @@ def residual(x: Any, y: Any) -> Array:
     """
     check_environment("residual")
     return add(*bf16_pair("residual", "x", x, "y", y))
+
+
+def gated_residual(x: Any, y: Any, gate: Any) -> Array:
+    """x + tanh(gate) * y: the residual addition of a block that a learned number weighs. [RESIDUAL-GATED]
+
+    Args:
+        x: bfloat16, any shape.
+        y: bfloat16, the same shape; nothing is broadcast. [RESIDUAL-SHAPES]
+        gate: bfloat16, shape (1,).
+
+    Returns:
+        bfloat16, the same shape: RNbf(x + RNbf(RNbf(tanh(gate)) * y)).
+
+    Raises:
+        OpError: a dtype is not bfloat16, the shapes differ, or gate is not one number.
+
+    Source: transformers ``MllamaCrossAttentionDecoderLayer.forward``.
+
+    Example:
+        >>> import ml_dtypes, numpy as np, fp8ref
+        >>> one = np.ones(1, ml_dtypes.bfloat16)
+        >>> fp8ref.gated_residual(one, one, one).astype(float).tolist()  # tanh(1) = 0.76159...
+        [1.765625]
+    """
+    check_environment("gated_residual")
+    x, y = bf16_pair("gated_residual", "x", x, "y", y)
+    gate = bf16_array("gated_residual", "gate", gate)
+    if gate.shape != (1,):
+        raise fail("gated_residual", f"gate must have shape (1,), got {describe(gate)}")
+    return add(x, multiply(round_to(tanh(widen64(gate)), "bfloat16"), y))
+
+
+def tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The hyperbolic tangent of bfloat16 values, so near that RNbf of it is RNbf of the real one. [RESIDUAL-GATED]
+
+    RN32 of the real value serves: tests/golden/test_residual.py shows for every bfloat16 number that no midpoint of
+    bfloat16 lies between the two.
+    """
+    finite = np.isfinite(x)
+    known = np.where(finite, x, 0.0)
+
+    def real(i: int) -> Compare:
+        return by_enclosure(lambda bits: _magnitude(abs(Fraction(float(known[i]))), bits))
+
+    size = settle(np.tanh(np.abs(known)), 2.0**-48, real)
+    return np.copysign(np.where(finite, size, np.where(np.isnan(x), x, 1.0)), x).astype(np.float64)
+
+
+def _magnitude(x: Fraction, bits: int) -> Bounds:
+    """Encloses tanh(x) = 1 - 2 / (e^(2x) + 1) for x >= 0."""
+    low, high = exp(2 * x, bits)
+    return 1 - 2 / (low + 1), 1 - 2 / (high + 1)

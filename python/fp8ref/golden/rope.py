@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import float32_array, positive, rope_arrays, rope_head, rope_positions, rope_scaling
+from ._args import float32_array, position_array, positive, rope_arrays, rope_head, rope_scaling
 from ._bf16 import add, multiply
 from ._decide import Bounds, Compare, by_enclosure, cos_sin, settle, sign
 from ._round import Array, check_environment, round_to, widen
@@ -100,7 +100,7 @@ def rope_table(positions: Any, frequencies: Any) -> tuple[Float32, Float32]:
         ([[1.0], [0.5403022766113281]], [[0.0], [0.8414709568023682]])
     """
     check_environment("rope_table")
-    index = rope_positions(positions)
+    index = position_array("rope_table", positions)
     inverse = float32_array("rope_table", "frequencies", frequencies, 1)
     with np.errstate(over="ignore", invalid="ignore"):
         angle = np.multiply.outer(index.astype(np.float32), inverse)  # RN32 [ROPE-ANGLE]
@@ -131,21 +131,23 @@ def _comparison(x: NDArray[np.float64], which: int) -> Callable[[int], Compare]:
     return real
 
 
-def rope(x: Any, cos: Any, sin: Any) -> Array:
-    """Rotates the pairs (x[i], x[i + d/2]) of every head by its token's angles. [ROPE-ROTATE]
+def rope(x: Any, cos: Any, sin: Any, layout: str = "rotate_half") -> Array:
+    """Rotates the pairs of every head by its token's angles. [ROPE-ROTATE] [ROPE-INTERLEAVED]
 
     Args:
         x: bfloat16, shape (T, heads, d), d even.
-        cos, sin: float32, shape (T, d // 2), from :func:`rope_table`; rounded to bfloat16 here.
+        cos, sin: float32, shape (T, d // 2), from :func:`rope_table`.
+        layout: which elements are a pair, and how it turns: ``rotate_half`` takes (x[i], x[i + d/2]) and rounds cos,
+            sin, every product and every sum to bfloat16, as Llama 3; ``interleaved`` takes (x[2i], x[2i + 1]) and
+            rounds products and sums to float32, and the result once more to bfloat16, as Llama 4.
 
     Returns:
-        bfloat16, shape (T, heads, d). Every product and every sum is rounded to bfloat16; special values by
-        [ROPE-SPECIAL].
+        bfloat16, shape (T, heads, d); special values by [ROPE-SPECIAL].
 
     Raises:
-        OpError: a wrong dtype or shape.
+        OpError: a wrong dtype or shape, or an unknown layout.
 
-    Source: transformers ``apply_rotary_pos_emb`` (rotate-half) in bfloat16.
+    Source: transformers ``apply_rotary_pos_emb`` in bfloat16; Llama 4's ``apply_rotary_emb`` in complex64.
 
     Example:
         >>> import ml_dtypes, numpy as np, fp8ref
@@ -154,10 +156,25 @@ def rope(x: Any, cos: Any, sin: Any) -> Array:
         [[[-1.140625, 1.921875]]]
     """
     check_environment("rope")
-    x, cos, sin = rope_arrays(x, cos, sin)
+    x, cos, sin = rope_arrays(x, cos, sin, layout)
+    return LAYOUTS[layout](widen(x), cos[:, None, :], sin[:, None, :])
+
+
+def _rotate_half(x: Float32, cos: Float32, sin: Float32) -> Array:
+    """[ROPE-ROTATE]"""
     half = x.shape[-1] // 2
-    c, s = (widen(round_to(table, "bfloat16"))[:, None, :] for table in (cos, sin))
-    values = widen(x)
-    first, second = values[..., :half], values[..., half:]
+    c, s = (widen(round_to(table, "bfloat16")) for table in (cos, sin))
+    first, second = x[..., :half], x[..., half:]
     turned = add(multiply(first, c), -multiply(second, s)), add(multiply(second, c), multiply(first, s))
     return np.concatenate(turned, axis=-1)
+
+
+def _interleaved(x: Float32, cos: Float32, sin: Float32) -> Array:
+    """[ROPE-INTERLEAVED]: numpy rounds each float32 product and sum by itself."""
+    first, second = x[..., 0::2], x[..., 1::2]
+    with np.errstate(all="ignore"):
+        turned = first * cos - second * sin, first * sin + second * cos
+    return round_to(np.stack(turned, axis=-1).reshape(x.shape), "bfloat16")
+
+
+LAYOUTS = {"rotate_half": _rotate_half, "interleaved": _interleaved}
