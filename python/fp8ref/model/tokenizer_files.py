@@ -29,6 +29,7 @@ NAMED = ("extra_special_tokens", "model_specific_special_tokens")  # a list, or 
 WRITTEN = ("bos_token", "eos_token")
 # For each key of tokenizer.json, a value that the library takes; what then loads was damaged under that key.
 HARMLESS: dict[str, Any] = {
+    "model": {"type": "BPE", "vocab": {}, "merges": []},
     "version": "1.0",
     "truncation": None,
     "padding": None,
@@ -37,7 +38,6 @@ HARMLESS: dict[str, Any] = {
     "pre_tokenizer": None,
     "post_processor": None,
     "decoder": None,
-    "model": {"type": "BPE", "vocab": {}, "merges": []},
 }
 
 
@@ -56,7 +56,8 @@ def _damaged_key(path: Path) -> str:
     """The key of tokenizer.json that the library does not take, where it is only one."""
     import tokenizers
 
-    document = read_object(path).values
+    # The model is the first suspect; it is also the large one.
+    document = {**read_object(path).values, "model": HARMLESS["model"]}
     for key, value in HARMLESS.items():
         try:
             with _foreign(key):
