@@ -85,8 +85,7 @@ const Rule& rule_of(std::string_view name) {
 }
 
 Mask mask_of(std::string_view name) {
-  static constexpr Table<Mask, 3> table{
-      {{"causal", Mask::causal}, {"chunked", Mask::chunked}, {"full", Mask::full}}};
+  static constexpr Table<Mask, 3> table{{{"causal", Mask::causal}, {"chunked", Mask::chunked}, {"full", Mask::full}}};
   return lookup("mask", name, table);
 }
 
