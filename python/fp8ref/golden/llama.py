@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from . import attention, linear, quantize, residual, rmsnorm, rope, scaled_mm, silu_mul
 from ._args import BFLOAT16, Array, choice, fail
+from ._llama_config import LayerKind as LayerKind
 from ._llama_config import LlamaConfig as LlamaConfig
 from ._llama_config import MoeConfig as MoeConfig
 from ._llama_config import RopeScaling as RopeScaling
