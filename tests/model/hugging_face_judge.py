@@ -20,6 +20,7 @@ MARGIN = 2.0**-6  # of router logits; below it roundings may choose another expe
 
 # Least median cosine with Hugging Face's bf16 logits. Mllama and Llama have every projection in FP8.
 BOUNDS = {"scout": 0.995, "maverick": 0.995, "top2": 0.995, "mllama": 0.985, "llama": 0.985}
+SAME_WEIGHTS = 0.999  # where nothing is FP8
 
 
 @functools.cache
