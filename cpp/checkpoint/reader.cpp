@@ -23,8 +23,15 @@ std::string text(const Shape& shape) {
 }
 
 /// What the pointers of LlamaWeights point into.
-struct Storage {
+struct Storage final : WeightStorage {
   explicit Storage(const std::string& path) : folder(path) {}
+
+  void prefetch(std::span<const std::byte> bytes) const override {
+    for (const auto& file : folder.files()) file->prefetch(bytes);
+  }
+  void release(std::span<const std::byte> bytes) const override {
+    for (const auto& file : folder.files()) file->release(bytes);
+  }
 
   Folder folder;
   std::vector<std::unique_ptr<bf16[]>> copies;  // of tensors at odd addresses
@@ -69,6 +76,7 @@ class Reader {
     out.norm = values("model.norm.weight", {config_.hidden_size});
     out.lm_head = config_.tie_word_embeddings ? out.embed_tokens : values("lm_head.weight", table);
     check_leftovers();
+    for (const auto& file : folder_.files()) file->expect(MappedFile::Order::sequential);
     out.storage = storage_;
     return out;
   }
@@ -217,6 +225,15 @@ class Reader {
 }  // namespace fp8ref::checkpoint
 
 namespace fp8ref {
+
+std::span<const std::byte> stored_bytes(const Projection& projection) {
+  if (projection.codes != nullptr) {
+    return std::as_bytes(std::span(projection.codes, static_cast<std::size_t>(projection.out * projection.in)));
+  }
+  const std::int64_t stride = projection.weight_stride, last = (projection.in - 1) * stride + projection.out;
+  const std::int64_t count = stride == 0 ? projection.out * projection.in : last;
+  return std::as_bytes(std::span(projection.weight, static_cast<std::size_t>(count)));
+}
 
 LlamaWeights read_llama(const std::string& folder) {
   const cpu::FpEnv env;  // numbers of the config are rounded to nearest
