@@ -20,6 +20,18 @@
 
 namespace fp8ref::bind {
 
+inline const char* family_name(Family family) {
+  switch (family) {
+    case Family::llama:
+      return "llama";
+    case Family::llama4:
+      return "llama4";
+    case Family::mllama:
+      return "mllama";
+  }
+  return "";
+}
+
 /// An owning numpy copy of a traced value; bfloat16 as uint16.
 template <class T>
 nb::object copied(const TraceValue& value) {
@@ -116,8 +128,10 @@ class Model {
 
   nb::dict config() const {
     const LlamaConfig& c = llama_->config();
-    nb::dict out, scaling;
+    nb::dict out, scaling, moe, temperature;
+    out["family"] = family_name(c.family);
     out["vocab_size"] = c.vocab_size;
+    out["embedding_rows"] = c.embedding_rows;
     out["hidden_size"] = c.hidden_size;
     out["intermediate_size"] = c.intermediate_size;
     out["num_hidden_layers"] = c.num_hidden_layers;
@@ -132,13 +146,28 @@ class Model {
     out["attention_bias"] = c.attention_bias;
     out["mlp_bias"] = c.mlp_bias;
     out["eos_token_ids"] = nb::cast(c.eos_token_ids);
-    if (!c.rope_scaling) return out;
-    scaling["factor"] = c.rope_scaling->factor;
-    scaling["low_freq_factor"] = c.rope_scaling->low_freq_factor;
-    scaling["high_freq_factor"] = c.rope_scaling->high_freq_factor;
-    scaling["original_max_position_embeddings"] =
-        static_cast<std::int64_t>(c.rope_scaling->original_max_position_embeddings);
-    out["rope_scaling"] = scaling;
+    out["kv_cache"] = c.fp8_kv_cache ? "float8_e4m3fn" : "bfloat16";
+    out["moe"] = nb::none();
+    out["temperature"] = nb::none();
+    if (c.rope_scaling) {
+      scaling["factor"] = c.rope_scaling->factor;
+      scaling["low_freq_factor"] = c.rope_scaling->low_freq_factor;
+      scaling["high_freq_factor"] = c.rope_scaling->high_freq_factor;
+      scaling["original_max_position_embeddings"] =
+          static_cast<std::int64_t>(c.rope_scaling->original_max_position_embeddings);
+      out["rope_scaling"] = scaling;
+    }
+    if (c.moe) {
+      moe["num_local_experts"] = c.moe->num_local_experts;
+      moe["num_experts_per_tok"] = c.moe->num_experts_per_tok;
+      moe["intermediate_size"] = c.moe->intermediate_size;
+      out["moe"] = moe;
+    }
+    if (c.temperature) {
+      temperature["floor_scale"] = c.temperature->floor_scale;
+      temperature["attn_scale"] = c.temperature->attn_scale;
+      out["temperature"] = temperature;
+    }
     return out;
   }
 
