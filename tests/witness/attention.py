@@ -160,24 +160,38 @@ def unit_score(unit: str, query: Sequence[int], key: Sequence[int]) -> Value:
 # ---- heads -----------------------------------------------------------------------------------------------------------
 
 
+def visible(position: int, keys: int, mask: str, chunk: int | None) -> range:
+    """The keys that the query at a position sees."""
+    if mask == "full":
+        return range(keys)
+    return range(position // chunk * chunk if mask == "chunked" else 0, position + 1)
+
+
 def attention(
-    q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    scale: float | None = None,
+    mask: str = "causal",
+    accumulate: str = "exact",
+    chunk: int | None = None,
 ) -> list[list[list[int]]]:
-    """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i sees keys 0 .. S - T + i, or all ("full")."""
+    """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i stands at position S - T + i."""
     tokens, keys, unit = len(q), len(k), mma.MODES[accumulate][1]
     result = []
     for i, heads in enumerate(q):
-        seen = keys if mask == "full" else keys - tokens + i + 1
+        seen = visible(keys - tokens + i, keys, mask, chunk)
         row = []
         for h, query in enumerate(heads):
             c = scale_constant(len(query), scale)
             group = h * len(k[0]) // len(heads) if keys else 0
-            values = [v[j][group] for j in range(seen)]
+            values = [v[j][group] for j in range(seen.stop)]
             if unit == "exact":
-                scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in range(seen)]
-                row.append(_row([via_fp32(multiply(c, s)) for s in scores], values, len(query)))
+                scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in seen]
+                row.append(_row([via_fp32(multiply(c, s)) for s in scores], values[seen.start :], len(query)))
             else:
-                scores = [unit_score(unit, query, k[j][group]) for j in range(seen)]
-                row.append(_unit_row(unit, [via_fp32(multiply(c, s)) for s in scores], values, len(query)))
+                scores = [unit_score(unit, query, k[j][group]) for j in seen]
+                unseen = [-INFINITY] * seen.start  # no terms, and blocks are counted from key 0
+                row.append(_unit_row(unit, unseen + [via_fp32(multiply(c, s)) for s in scores], values, len(query)))
         result.append(row)
     return result

@@ -84,3 +84,13 @@ def rotate(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int
     first = [encode(BF16, add(product(x[i], cos[i]), negate(product(x[i + half], sin[i])))) for i in range(half)]
     second = [encode(BF16, add(product(x[i + half], cos[i]), product(x[i], sin[i]))) for i in range(half)]
     return first + second
+
+
+def rotate_interleaved(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int]:
+    """One head (bf16 patterns) at one position: pairs are (x[2i], x[2i + 1]), a complex product in fp32."""
+    turned = []
+    for i, (c, s) in enumerate(zip(cos, sin, strict=True)):
+        a, b, c, s = decode(BF16, x[2 * i]), decode(BF16, x[2 * i + 1]), decode(FP32, c), decode(FP32, s)
+        ac, bs, as_, bc = (via_fp32(multiply(*pair)) for pair in ((a, c), (b, s), (a, s), (b, c)))
+        turned += [encode(BF16, via_fp32(add(ac, negate(bs)))), encode(BF16, via_fp32(add(as_, bc)))]
+    return turned
