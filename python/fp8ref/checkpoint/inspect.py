@@ -20,7 +20,7 @@ from .report import FileReport, LayerReport, ModuleReport, PartReport, Report
 from .scheme import Quantization, Scheme
 
 UNQUANTIZED = "bf16"
-RELEASE = 1 << 28  # bytes of weights to read before their pages are given back
+RELEASE = 1 << 26  # bytes of weights to read before their pages are given back
 Progress = Callable[[int, int], None]
 
 # What an observer of a config looks for, and the rule that it makes with a strategy.

@@ -17,7 +17,6 @@ from .common import Scan, err, out, progress
 
 if TYPE_CHECKING:
     from ..checkpoint import LayerReport, Report
-    from ..checkpoint.ranges import Ranges
 
 SHOWN = 8  # entries of a long list
 
@@ -83,6 +82,7 @@ def _summary(report: Report) -> Table:
         ("bytes", f"{report.nbytes:,} in {len(report.files)} file(s)"),
         ("dtype", report.dtype or "not said"),
         ("quantization", report.method),
+        ("schemes", _schemes(report)),
         *((("groups", "\n".join(report.groups)),) if report.groups else ()),
         *((("ignored", _short(report.ignore)),) if report.ignore else ()),
         ("KV cache", report.kv_cache),
@@ -101,9 +101,9 @@ def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     """An empty table, with columns of words and columns of numbers."""
     table = Table(title=title, title_justify="left")
     for name in left:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in right:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
 
 
@@ -120,23 +120,26 @@ def _modules(report: Report) -> Table:
     """Projections of one kind as one row."""
     rows: dict[tuple[str, ...], int] = {}
     for module in report.modules:
-        part, _, name = module.name.rpartition(".")
-        part = "experts" if "experts" in part else part.rpartition(".")[2]
+        path, _, name = module.name.rpartition(".")
+        part = "experts" if "experts" in path else path.rpartition(".")[2]
+        activations = (module.activation_rule or "bf16").removeprefix("vllm.")
         shape = "x".join(map(str, module.shape))
-        row = (
-            f"{part}.{name}",
-            shape,
-            module.dtype,
-            module.weight_scale or "none",
-            module.weight_rule or ("not said" if module.weight_scale else "-"),
-            module.activation_rule or "bf16",
-        )
+        row = (f"{part}.{name}", shape, module.dtype, module.weight_scale or "none", activations)
         rows[row] = rows.get(row, 0) + module.count
-    columns = ("projection", "shape", "weight", "weight scale", "weights by", "activations by")
-    table = _table("projections", columns, ("count",))
+    table = _table("projections", ("projection", "shape", "weight", "weight scale", "activations"), ("count",))
     for cells, count in rows.items():
         table.add_row(*map(escape, cells), str(count))
     return table
+
+
+def _schemes(report: Report) -> str:
+    """How many projections have which scheme, and the rules by which it quantizes."""
+    rows: dict[tuple[str, ...], int] = {}
+    for module in report.modules:
+        rules = f"weights by {module.weight_rule or 'no known rule'}, activations by {module.activation_rule}"
+        row = (module.scheme, rules) if module.activation_rule else (module.scheme,)
+        rows[row] = rows.get(row, 0) + module.count
+    return "\n".join(f"{count} x {', '.join(row)}" for row, count in rows.items())
 
 
 def _kind(layer: LayerReport) -> str:
@@ -149,34 +152,31 @@ def _kind(layer: LayerReport) -> str:
     return ", ".join(words)
 
 
-def _scheme(text: str) -> str:
+def _short_scheme(scheme: str) -> str:
     """``fp8 channel, token``: the column is narrow."""
-    return text.replace(" weights", "").replace(" activations", "")
+    return scheme.replace(" weights", "").replace(" activations", "")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _ranges(found: Ranges) -> tuple[str, ...]:
-    """The cells of an FP8 weight's numbers."""
-    scales = "-" if found.scale_min is None else f"{_number(found.scale_min)} to {_number(found.scale_max)}"
-    counts = ("-" if count is None else str(count) for count in (found.odd, found.suspicious))
-    return (_number(found.largest_code), scales, _number(found.amax), *counts)
+def _numbers(values: Sequence[float | None], between: str) -> str:
+    return "-" if None in values else between.join(f"{value:.3g}" for value in values)
 
 
 def _layers(report: Report) -> Table:
     """A row for each layer: what is FP8 in it, and how large its numbers are."""
-    columns = ("layer", "kind", "schemes", "k, v scale")
-    shown = columns if any(layer.kv_scales for layer in report.layers) else columns[:3]
-    table = _table("layers", shown, ("largest code", "scales", "largest weight", "NaN codes", "suspicious"))
+    table = _table("layers", ("layer", "what it is"), ("codes to", "scales", "NaN,\nsuspicious"))
     for layer in report.layers:
         parts: dict[str, list[str]] = {}
         for part, scheme in layer.schemes.items():
             parts.setdefault(scheme, []).append(part)
-        schemes = "\n".join(f"{', '.join(names)}: {_scheme(scheme)}" for scheme, names in parts.items())
-        cells = [str(layer.index), _kind(layer), schemes]
-        if len(shown) == len(columns):
-            cells.append("-" if layer.kv_scales is None else ", ".join(map(_number, layer.kv_scales)))
-        table.add_row(*map(escape, cells), *_ranges(layer.ranges))
+        lines = [_kind(layer), *(f"{', '.join(names)}: {_short_scheme(scheme)}" for scheme, names in parts.items())]
+        if layer.kv_scales is not None:
+            lines.append(f"k, v scale: {_numbers(layer.kv_scales, ', ')}")
+        found = layer.ranges
+        table.add_row(
+            str(layer.index),
+            escape("\n".join(lines)),
+            _numbers([found.largest_code], ""),
+            _numbers([found.scale_min, found.scale_max], " to "),
+            _numbers([found.odd, found.suspicious], ", "),
+        )
     return table
