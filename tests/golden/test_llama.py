@@ -19,15 +19,14 @@ def golden_forward(model: Model, prompt: Any) -> dict[str, np.ndarray]:
     config, weights = model.golden()
     cache = llama.KVCache(config)
     found: dict[str, np.ndarray] = {}
-    for n, (tokens, rows) in enumerate(prompt):
+    for n, (tokens, rows, vision) in enumerate(prompt):
 
         def note(name: str, x: np.ndarray, n: int = n) -> None:
             assert f"{n}.{name}" not in found, f"{name} is traced twice"
             found[f"{n}.{name}"] = x.view(E4M3).copy() if name.endswith("input_codes") else x.copy()
 
-        logits = llama.forward(
-            config, weights, tokens, cache, accumulate=model.accumulate, trace=note, logits_rows=rows
-        )
+        how = {"accumulate": model.accumulate, "trace": note, "logits_rows": rows, "vision_states": vision}
+        logits = llama.forward(config, weights, tokens, cache, **how)
         assert logits.shape == (rows, config.vocab_size)
         if rows:
             assert_same_bits(logits, found[f"{n}.logits"], "the logits returned and traced")

@@ -13,7 +13,8 @@ import numpy as np
 from ..golden.llama import LlamaConfig
 from .config import model_dtype
 from .folder import Checkpoint
-from .reader import LlamaReader, projections
+from .layout import projections
+from .reader import LlamaReader
 from .scheme import Quantization, Scheme
 
 UNQUANTIZED = "bf16"
@@ -101,7 +102,7 @@ def _module(reader: LlamaReader, name: str, shape: tuple[int, ...]) -> tuple[Mod
     out, columns = shape
     dtype = checkpoint.entry(f"{name}.weight").dtype
     configured = reader.quantization.configured(name)
-    if not reader.is_fp8(name):
+    if not reader.tensors.is_fp8(name):
         asks = configured is not None
         warnings = [f"{name}: config.json asks for FP8, but the weight is {dtype}; the tensor decides"] if asks else []
         return ModuleReport(name, (out, columns), dtype, UNQUANTIZED), warnings
@@ -118,7 +119,7 @@ def _module(reader: LlamaReader, name: str, shape: tuple[int, ...]) -> tuple[Mod
     nan = int(((checkpoint.array(f"{name}.weight").view(np.uint8) & 0x7F) == 0x7F).sum())
     if nan:
         warnings.append(f"{name}: the weight holds {nan} NaN codes (0x7F or 0xFF)")
-    static = reader.scale(f"{name}.input_scale", 1) if activations == "static" else None
+    static = reader.tensors.scalar(f"{name}.input_scale") if activations == "static" else None
     report = ModuleReport(
         name,
         (out, columns),
