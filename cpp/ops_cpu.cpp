@@ -47,7 +47,7 @@ class CpuOps final : public Ops {
   }
   void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos,
             const float* sin, bf16* out) override {
-    cpu::rope(x, tokens, heads, half, cos, sin, out);
+    cpu::rope(x, tokens, heads, half, cos, sin, RopeLayout::rotate_half, out);
   }
   void attention(const AttentionArgs& args) override { cpu::attention(args); }
   void silu_mul(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) override {

@@ -20,6 +20,7 @@ Scales scales_of(std::string_view name);
 OutDtype out_dtype_of(std::string_view name);
 const Rule& rule_of(std::string_view name);
 Mask mask_of(std::string_view name);
+RopeLayout layout_of(std::string_view name);
 
 /// All accumulators by name, for functions that take some of them.
 std::span<const std::pair<std::string_view, Accumulate>> accumulates();

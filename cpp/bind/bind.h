@@ -33,6 +33,7 @@ inline e4m3* as_e4m3(std::uint8_t* p) { return reinterpret_cast<e4m3*>(p); }
 
 using fp8ref::accumulate_of;
 using fp8ref::epilogue_of;
+using fp8ref::layout_of;
 using fp8ref::mask_of;
 using fp8ref::operand_of;
 using fp8ref::out_dtype_of;
