@@ -153,7 +153,7 @@ class CudaOps final : public Ops {
   }
   void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos,
             const float* sin, bf16* out) override {
-    cuda::rope(x, tokens, heads, half, cos, sin, out, stream());
+    cuda::rope(x, tokens, heads, half, cos, sin, RopeLayout::rotate_half, out, stream());
   }
   void attention(const AttentionArgs& args) override { cuda::attention(args, stream()); }
   void silu_mul(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) override {
