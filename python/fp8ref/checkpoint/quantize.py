@@ -28,6 +28,7 @@ COMPANIONS = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates",
     "LICENSE",
 )
 
@@ -109,4 +110,4 @@ def quantize_checkpoint(
             on_progress(done, len(modules))
     config = {**checkpoint.config.values, "quantization_config": quantization_config()}
     paths = [checkpoint.path / name for name in COMPANIONS]
-    write_checkpoint(destination, config, tensors, [path for path in paths if path.is_file()])
+    write_checkpoint(destination, config, tensors, [path for path in paths if path.exists()])
