@@ -95,4 +95,9 @@ RopeLayout layout_of(std::string_view name) {
   return lookup("layout", name, table);
 }
 
+Weights weights_of(std::string_view name) {
+  static constexpr Table<Weights, 2> table{{{"mapped", Weights::mapped}, {"streamed", Weights::streamed}}};
+  return lookup("weights", name, table);
+}
+
 }  // namespace fp8ref

@@ -250,17 +250,23 @@ def forward(model: Any, prompt: Any) -> dict[str, np.ndarray]:
     """Every intermediate of forwards one after the other; the n-th forward's names begin with "n.".
 
     `model` has a config, an accumulate and patterns(), as inputs/llama.py makes them; the prompt is a sequence of
-    (tokens, number of rows of logits).
+    (tokens, number of rows of logits, vision states or None).
     """
     witness = _llama.Llama(model.config, model.patterns(), model.accumulate)
     found = {}
-    for n, (tokens, rows) in enumerate(prompt):
-        witness.forward(tokens, rows)
+    for n, (tokens, rows, vision) in enumerate(prompt):
+        witness.forward(tokens, rows, None if vision is None else pattern(vision[0]).tolist())
         for name, values in witness.trace.items():
-            wide = name == "logits" or name.endswith("input_scale")
-            dtype = np.float32 if wide else E4M3 if name.endswith("input_codes") else BF16
-            found[f"{n}.{name}"] = from_bits(values, dtype)
+            found[f"{n}.{name}"] = from_bits(values, traced_dtype(name))
     return found
+
+
+def traced_dtype(name: str) -> Any:
+    """The type of a traced value, with codes as E4M3. [LLAMA-TRACE]"""
+    last = name.rpartition(".")[2]
+    return {"logits": np.float32, "input_scale": np.float32, "experts": np.int64}.get(
+        last, E4M3 if last.endswith("codes") else BF16
+    )
 
 
 def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
