@@ -87,10 +87,14 @@ def rotate(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int
 
 
 def rotate_interleaved(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int]:
-    """One head (bf16 patterns) at one position: pairs are (x[2i], x[2i + 1]), a complex product in fp32."""
-    turned = []
+    """The same with pairs (x[2i], x[2i + 1]): a complex product whose steps are rounded to fp32, and then to bf16."""
+
+    def product(value: int, table: int) -> Value:
+        return via_fp32(multiply(decode(BF16, value), decode(FP32, table)))
+
+    result = []
     for i, (c, s) in enumerate(zip(cos, sin, strict=True)):
-        a, b, c, s = decode(BF16, x[2 * i]), decode(BF16, x[2 * i + 1]), decode(FP32, c), decode(FP32, s)
-        ac, bs, as_, bc = (via_fp32(multiply(*pair)) for pair in ((a, c), (b, s), (a, s), (b, c)))
-        turned += [encode(BF16, via_fp32(add(ac, negate(bs)))), encode(BF16, via_fp32(add(as_, bc)))]
-    return turned
+        a, b = x[2 * i], x[2 * i + 1]
+        for value in (add(product(a, c), negate(product(b, s))), add(product(a, s), product(b, c))):
+            result.append(encode(BF16, via_fp32(value)))
+    return result
