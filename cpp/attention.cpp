@@ -31,7 +31,7 @@ struct Scratch {
   Buffer<std::int16_t> largest_value;
 };
 
-/// Rows of queries over the keys [0, keys) of one kv head.
+/// Rows of queries over the keys of one kv head that some of them see: `keys` from `begin` on, which j = 0 means below.
 class Task {
  public:
   Task(const AttentionArgs& args, std::int64_t kv_head, std::int64_t first, std::int64_t last);
@@ -40,9 +40,15 @@ class Task {
  private:
   std::int64_t of_head(std::int64_t row) const { return first_ * args_.group() + row; }
   std::int64_t row_offset(std::int64_t row) const { return args_.row_element(kv_head_, of_head(row)); }
-  std::int64_t visible(std::int64_t row) const { return args_.visible(of_head(row)); }
-  const bf16* key(std::int64_t j) const { return args_.k + j * stride_ + kv_head_ * args_.head_dim; }
-  const bf16* values() const { return args_.v + kv_head_ * args_.head_dim; }
+  /// The keys that a row sees are those from first_visible to visible. [ATTN-VISIBLE]
+  std::int64_t first_visible(std::int64_t row) const { return args_.first_visible(of_head(row)) - begin_; }
+  std::int64_t visible(std::int64_t row) const { return args_.visible(of_head(row)) - begin_; }
+  /// Whether some of `count` rows sees one of the keys [from, from + keys): rows and what they see ascend together.
+  bool sees(std::int64_t row, std::int64_t count, std::int64_t from, std::int64_t keys) const {
+    return visible(std::min(rows_, row + count) - 1) > from && first_visible(row) < from + keys;
+  }
+  const bf16* key(std::int64_t j) const { return args_.k + (begin_ + j) * stride_ + kv_head_ * args_.head_dim; }
+  const bf16* values(std::int64_t j) const { return args_.v + (begin_ + j) * stride_ + kv_head_ * args_.head_dim; }
   const float* exponents(std::int64_t row) const { return exponent_ + row * keys_; }
   const std::uint8_t* significands(std::int64_t row) const { return significand_ + row * keys_; }
 
@@ -56,7 +62,7 @@ class Task {
   void finish_row(std::int64_t row);
 
   const AttentionArgs& args_;
-  const std::int64_t kv_head_, first_, rows_, keys_, stride_;
+  const std::int64_t kv_head_, first_, rows_, begin_, keys_, stride_;
   const std::int64_t depth_;    // head_dim, padded
   const std::int64_t columns_;  // head_dim and a column of ones, whose sum is the denominator; padded
   double *q_, *k_, *dots_, *weights_, *v_, *sums_, *row_error_, *key_bound_;
@@ -72,7 +78,8 @@ Task::Task(const AttentionArgs& args, std::int64_t kv_head, std::int64_t first, 
       kv_head_(kv_head),
       first_(first),
       rows_((last - first) * (args.q_heads / args.kv_heads)),
-      keys_(args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + last),
+      begin_(args.first_visible(first * args.group())),
+      keys_(args.visible(last * args.group() - 1) - begin_),
       stride_(args.kv_heads * args.head_dim),
       depth_(round_up(args.head_dim, kPadding)),
       columns_(round_up(args.head_dim + 1, kOuterColumns)) {
@@ -134,27 +141,30 @@ void Task::score_keys(std::int64_t from, std::int64_t count) {
   std::fill(k_ + count * depth_, k_ + round_up(count, kTileColumns) * depth_, 0.0);
   std::fill_n(dots_, round_up(rows_, kTileRows) * panel, 0.0);
   for (std::int64_t row = 0; row < rows_; row += kTileRows) {
-    if (visible(std::min(rows_, row + kTileRows) - 1) <= from) continue;
+    if (!sees(row, kTileRows, from, count)) continue;
     for (std::int64_t j = 0; j < count; j += kTileColumns) {
       kernels().tile(q_ + row * depth_, depth_, k_ + j * depth_, depth_, depth_, dots_ + row * panel + j, panel);
     }
   }
   for (std::int64_t row = 0; row < rows_; ++row) {
-    const std::int64_t seen = std::min(count, visible(row) - from);
-    if (seen > 0) weigh_row(row, from, seen, dots_ + row * panel);
+    if (sees(row, 1, from, count)) weigh_row(row, from, count, dots_ + row * panel);
   }
 }
 
+/// The dots are those of the keys [from, from + count).
 void Task::weigh_row(std::int64_t row, std::int64_t from, std::int64_t count, const double* dots) {
+  const std::int64_t first = std::max(from, first_visible(row)), seen = std::min(from + count, visible(row)) - first;
+  const double* bounds = key_bound_ + (first - from);
   const float c = args_.log2e_scale;
-  float* exponent = exponent_ + row * keys_ + from;
-  std::uint8_t* significand = significand_ + row * keys_ + from;
-  if (kernels().attention_weights(dots, row_error_[row], key_bound_, c, count, exponent, significand)) return;
-  for (std::int64_t j = 0; j < count; ++j) {
+  float* exponent = exponent_ + row * keys_ + first;
+  std::uint8_t* significand = significand_ + row * keys_ + first;
+  dots += first - from;
+  if (kernels().attention_weights(dots, row_error_[row], bounds, c, seen, exponent, significand)) return;
+  for (std::int64_t j = 0; j < seen; ++j) {
     if (!is_nan(exponent[j])) continue;
-    CertifiedWeight weight = attention_weight_within(dots[j], row_error_[row] * key_bound_[j], c);
+    CertifiedWeight weight = attention_weight_within(dots[j], row_error_[row] * bounds[j], c);
     if (!weight.proven) {
-      weight.value = attention_weight_exact(args_.q + row_offset(row), key(from + j), args_.head_dim, c);
+      weight.value = attention_weight_exact(args_.q + row_offset(row), key(first + j), args_.head_dim, c);
     }
     exponent[j] = weight.value.exponent;
     significand[j] = static_cast<std::uint8_t>(weight.value.significand);
@@ -165,7 +175,7 @@ void Task::find_largest_exponents() {
   for (std::int64_t row = 0; row < rows_; ++row) {
     const float* exponent = exponents(row);
     float largest = -INFINITY;
-    for (std::int64_t j = 0; j < visible(row); ++j) largest = std::max(largest, exponent[j]);
+    for (std::int64_t j = first_visible(row); j < visible(row); ++j) largest = std::max(largest, exponent[j]);
     largest_exponent_[row] = largest;
   }
 }
@@ -176,7 +186,7 @@ void Task::decode_values(std::int64_t from, std::int64_t count) {
   const std::int64_t d = args_.head_dim;
   std::int16_t largest = 0;
   for (std::int64_t j = 0; j < count; ++j) {
-    const bf16* v = values() + (from + j) * stride_;
+    const bf16* v = values(from + j);
     kernels().decode_bf16(v, d, v_ + j * columns_);
     v_[j * columns_ + d] = 1.0;
     std::fill(v_ + j * columns_ + d + 1, v_ + (j + 1) * columns_, 0.0);
@@ -196,11 +206,13 @@ void Task::decode_weights(std::int64_t from, std::int64_t count) {
   for (std::int64_t row = 0; row < rows_; ++row) {
     const float largest = largest_exponent_[row];
     const bool usable = std::fabs(largest) < INFINITY;
-    const std::int64_t seen = usable ? std::clamp<std::int64_t>(visible(row) - from, 0, count) : 0;
+    const std::int64_t first = std::clamp<std::int64_t>(first_visible(row) - from, 0, count);
+    const std::int64_t seen = usable ? std::clamp<std::int64_t>(visible(row) - from, first, count) : first;
     const float* exponent = exponents(row) + from;
     const std::uint8_t* significand = significands(row) + from;
     double* weights = weights_ + row * kKeys;
-    for (std::int64_t j = 0; j < seen; ++j) {
+    std::fill(weights, weights + first, 0.0);
+    for (std::int64_t j = first; j < seen; ++j) {
       const float relative = std::max(exponent[j] - largest, kAttentionNegligible);
       const std::int64_t field = relative > kAttentionNegligible ? 1023 + static_cast<std::int32_t>(relative) : 0;
       weights[j] = bit_cast<double>(field << 52) * significand[j];
@@ -213,7 +225,7 @@ void Task::add_keys(std::int64_t from, std::int64_t count) {
   decode_values(from, count);
   decode_weights(from, count);
   for (std::int64_t row = 0; row < rows_; row += kOuterRows) {
-    if (visible(std::min(rows_, row + kOuterRows) - 1) <= from) continue;
+    if (!sees(row, kOuterRows, from, count)) continue;
     for (std::int64_t i = 0; i < columns_; i += kOuterColumns) {
       kernels().outer(weights_ + row * kKeys, kKeys, v_ + i, columns_, count, sums_ + row * columns_ + i, columns_);
     }
@@ -221,7 +233,7 @@ void Task::add_keys(std::int64_t from, std::int64_t count) {
 }
 
 void Task::finish_row(std::int64_t row) {
-  const std::int64_t d = args_.head_dim, seen = visible(row);
+  const std::int64_t d = args_.head_dim, first = first_visible(row), seen = visible(row) - first;
   bf16* out = args_.out + row_offset(row);
   if (largest_exponent_[row] == INFINITY) {
     std::fill_n(out, d, bf16{kNanBf16});
@@ -229,7 +241,7 @@ void Task::finish_row(std::int64_t row) {
   }
   const double* sums = sums_ + row * columns_;
   for (std::int64_t i = 0; i < d; ++i) {
-    const AttentionColumn column{exponents(row), significands(row), values() + i, stride_, seen};
+    const AttentionColumn column{exponents(row) + first, significands(row) + first, values(first) + i, stride_, seen};
     const bf16 largest{static_cast<std::uint16_t>(largest_value_[i])};
     if (largest_exponent_[row] == -INFINITY || !is_finite(largest)) {
       out[i] = attention_output(column);
@@ -258,7 +270,8 @@ void attention(const AttentionArgs& args) {
   if (mode->bf16 != Accumulate::exact) return attention_by_unit(args, mode->bf16);
   if (args.q_len == 0 || args.q_heads == 0) return;
   const std::int64_t group = args.q_heads / args.kv_heads;
-  const std::int64_t rows = std::clamp<std::int64_t>(kTaskScores / (args.kv_len + 1), 1, kTaskRows);
+  const std::int64_t keys = args.mask == Mask::chunked ? std::min(args.kv_len, args.chunk) : args.kv_len;
+  const std::int64_t rows = std::clamp<std::int64_t>(kTaskScores / (keys + 1), 1, kTaskRows);
   const std::int64_t queries = std::clamp<std::int64_t>(rows / group, 1, args.q_len);
   const std::int64_t blocks = (args.q_len + queries - 1) / queries;
   parallel_for(blocks * args.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {

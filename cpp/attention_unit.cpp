@@ -45,6 +45,14 @@ struct Scratch {
   Buffer<std::uint8_t> broken, special;
 };
 
+/// The keys [from, from + count) of a block, and the rows [begin, end) that see some of them: rows and what they see
+/// ascend together.
+struct Block {
+  std::int64_t from, count, begin, end;
+
+  std::int64_t rows() const { return end - begin; }
+};
+
 class Task {
  public:
   Task(const AttentionArgs& args, Accumulate unit, std::int64_t kv_head, std::int64_t first, std::int64_t last);
@@ -53,20 +61,24 @@ class Task {
  private:
   std::int64_t of_head(std::int64_t row) const { return first_ * args_.group() + row; }
   std::int64_t row_offset(std::int64_t row) const { return args_.row_element(kv_head_, of_head(row)); }
+  /// The keys that a row sees are those from first_visible to visible. [ATTN-VISIBLE]
+  std::int64_t first_visible(std::int64_t row) const { return args_.first_visible(of_head(row)); }
   std::int64_t visible(std::int64_t row) const { return args_.visible(of_head(row)); }
   const bf16* values(std::int64_t j) const { return args_.v + j * stride_ + kv_head_ * args_.head_dim; }
 
   void add_block(std::int64_t from, std::int64_t count);
-  void score(std::int64_t begin, std::int64_t from, std::int64_t count);
-  void weigh_row(std::int64_t row, std::int64_t from, std::int64_t count);
-  void sum(std::int64_t begin, std::int64_t from, std::int64_t count);
-  void sum_special(std::int64_t begin, std::int64_t from, std::int64_t count);
+  void score(const Block& block);
+  void weigh_row(std::int64_t row, const Block& block);
+  void sum(const Block& block);
+  void sum_special(const Block& block);
   void multiply(const bf16* a, std::int64_t m, const bf16* b, std::int64_t n, std::int64_t k, float* out) const;
 
   const AttentionArgs& args_;
   const Accumulate unit_;
   const TensorCore core_;
-  const std::int64_t kv_head_, first_, rows_, keys_, stride_;
+  const std::int64_t kv_head_, first_, rows_;
+  const std::int64_t keys_;  // the end of those that the last row sees
+  const std::int64_t stride_;
   const std::int64_t columns_;  // head_dim and a column of ones
   bf16 *q_, *k_, *v_, *weights_;
   float* t_;  // of the keys of a block; -Inf where there is no term
@@ -81,7 +93,7 @@ Task::Task(const AttentionArgs& args, Accumulate unit, std::int64_t kv_head, std
       kv_head_(kv_head),
       first_(first),
       rows_((last - first) * (args.q_heads / args.kv_heads)),
-      keys_(args.mask == Mask::full ? args.kv_len : args.kv_len - args.q_len + last),
+      keys_(args.visible(last * args.group() - 1)),
       stride_(args.kv_heads * args.head_dim),
       columns_(args.head_dim + 1) {
   thread_local Scratch scratch;
@@ -103,11 +115,14 @@ void Task::run() {
   for (std::int64_t row = 0; row < rows_; ++row) std::copy_n(args_.q + row_offset(row), d, q_ + row * d);
   std::fill_n(broken_, rows_, std::uint8_t{0});
   row_.clear(rows_, columns_);
-  for (std::int64_t start = 0; start < keys_; start += kAttentionSuperblock) {
+  // Blocks that no row sees are passed over: a state without terms would change nothing. [ATTN-UNIT-MERGE]
+  std::int64_t block = first_visible(0) / kAttentionBlock * kAttentionBlock;
+  while (block < keys_) {
     part_.clear(rows_, columns_);
-    const std::int64_t end = std::min<std::int64_t>(keys_, start + kAttentionSuperblock);
-    for (std::int64_t j = start; j < end; j += kAttentionBlock) {
-      add_block(j, std::min<std::int64_t>(kAttentionBlock, end - j));
+    const std::int64_t superblock = block / kAttentionSuperblock * kAttentionSuperblock;
+    const std::int64_t end = std::min<std::int64_t>(keys_, superblock + kAttentionSuperblock);
+    for (; block < end; block += kAttentionBlock) {
+      add_block(block, std::min<std::int64_t>(kAttentionBlock, end - block));
     }
     for (std::int64_t row = 0; row < rows_; ++row) merge(row_, part_, row, columns_);
   }
@@ -120,14 +135,15 @@ void Task::run() {
   }
 }
 
-/// Rows ascend, so those that see something of a block are the last ones.
 void Task::add_block(std::int64_t from, std::int64_t count) {
-  std::int64_t begin = 0;
-  while (begin < rows_ && visible(begin) <= from) ++begin;
-  score(begin, from, count);
-  for (std::int64_t row = begin; row < rows_; ++row) weigh_row(row, from, count);
-  sum(begin, from, count);
-  for (std::int64_t row = begin; row < rows_; ++row) merge(part_, block_, row, columns_);
+  Block block{from, count, 0, rows_};
+  while (block.begin < rows_ && visible(block.begin) <= from) ++block.begin;
+  while (block.end > block.begin && first_visible(block.end - 1) >= from + count) --block.end;
+  if (block.rows() == 0) return;
+  score(block);
+  for (std::int64_t row = block.begin; row < block.end; ++row) weigh_row(row, block);
+  sum(block);
+  for (std::int64_t row = block.begin; row < block.end; ++row) merge(part_, block_, row, columns_);
 }
 
 /// out (m, n): one chain over k for every output.
@@ -136,20 +152,23 @@ void Task::multiply(const bf16* a, std::int64_t m, const bf16* b, std::int64_t n
 }
 
 /// The scores of a block, in t_. [ATTN-UNIT-SCORE]
-void Task::score(std::int64_t begin, std::int64_t from, std::int64_t count) {
+void Task::score(const Block& block) {
   const std::int64_t d = args_.head_dim;
-  for (std::int64_t j = 0; j < count; ++j) {
-    std::copy_n(args_.k + (from + j) * stride_ + kv_head_ * d, d, k_ + j * d);
+  for (std::int64_t j = 0; j < block.count; ++j) {
+    std::copy_n(args_.k + (block.from + j) * stride_ + kv_head_ * d, d, k_ + j * d);
   }
-  multiply(q_ + begin * d, rows_ - begin, k_, count, d, t_ + begin * count);
+  multiply(q_ + block.begin * d, block.rows(), k_, block.count, d, t_ + block.begin * block.count);
 }
 
 /// A row's t, M and weights of a block. [ATTN-UNIT-WEIGHT]
-void Task::weigh_row(std::int64_t row, std::int64_t from, std::int64_t count) {
-  const std::int64_t seen = std::min(count, visible(row) - from);
+void Task::weigh_row(std::int64_t row, const Block& block) {
+  const std::int64_t count = block.count;
+  const std::int64_t first = std::clamp<std::int64_t>(first_visible(row) - block.from, 0, count);
+  const std::int64_t seen = std::min(count, visible(row) - block.from);
   float *t = t_ + row * count, largest = -INFINITY;
+  std::fill(t, t + first, -INFINITY);
   std::fill(t + seen, t + count, -INFINITY);
-  for (std::int64_t j = 0; j < seen; ++j) {
+  for (std::int64_t j = first; j < seen; ++j) {
     t[j] = mul32(args_.log2e_scale, t[j]);
     if (!(t[j] < INFINITY)) {  // [ATTN-BROKEN]
       broken_[row] = 1;
@@ -165,27 +184,28 @@ void Task::weigh_row(std::int64_t row, std::int64_t from, std::int64_t count) {
 
 /// The sums of a block. A weight of +0 hides a finite value, so all rows share v; columns with others are done again.
 /// [ATTN-UNIT-SUMS]
-void Task::sum(std::int64_t begin, std::int64_t from, std::int64_t count) {
-  const std::int64_t d = args_.head_dim;
+void Task::sum(const Block& block) {
+  const std::int64_t d = args_.head_dim, count = block.count;
   std::fill_n(special_, d, std::uint8_t{0});
   for (std::int64_t j = 0; j < count; ++j) {
-    const bf16* v = values(from + j);
+    const bf16* v = values(block.from + j);
     for (std::int64_t i = 0; i < d; ++i) {
       v_[i * count + j] = is_finite(v[i]) ? v[i] : bf16{0};
       special_[i] |= !is_finite(v[i]);
     }
     v_[d * count + j] = bf16{0x3F80};
   }
-  multiply(weights_ + begin * count, rows_ - begin, v_, columns_, count, block_.sums + begin * columns_);
-  sum_special(begin, from, count);
+  multiply(weights_ + block.begin * count, block.rows(), v_, columns_, count, block_.sums + block.begin * columns_);
+  sum_special(block);
 }
 
 /// [ATTN-UNIT-SPECIAL]
-void Task::sum_special(std::int64_t begin, std::int64_t from, std::int64_t count) {
+void Task::sum_special(const Block& block) {
+  const std::int64_t count = block.count;
   for (std::int64_t i = 0; i < args_.head_dim; ++i) {
-    for (std::int64_t row = begin; special_[i] != 0 && row < rows_; ++row) {
+    for (std::int64_t row = block.begin; special_[i] != 0 && row < block.end; ++row) {
       block_.sums[row * columns_ + i] = attention_unit_sum(core_, weights_ + row * count, t_ + row * count,
-                                                           values(from) + i, stride_, static_cast<int>(count));
+                                                           values(block.from) + i, stride_, static_cast<int>(count));
     }
   }
 }

@@ -6,9 +6,9 @@ namespace {
 
 using namespace fp8ref::bind;
 
-/// q, out: (q_len, q_heads, head_dim); k, v: (kv_len, kv_heads, head_dim)
+/// q, out: (q_len, q_heads, head_dim); k, v: (kv_len, kv_heads, head_dim); chunk: of mask chunked
 void attention(In<std::uint16_t> q, In<std::uint16_t> k, In<std::uint16_t> v, float log2e_scale, std::string_view mask,
-               std::string_view accumulate, Out<std::uint16_t> out) {
+               std::string_view accumulate, std::int64_t chunk, Out<std::uint16_t> out) {
   fp8ref::AttentionArgs args{};
   args.q = as_bf16(q.data());
   args.k = as_bf16(k.data());
@@ -20,6 +20,7 @@ void attention(In<std::uint16_t> q, In<std::uint16_t> k, In<std::uint16_t> v, fl
   args.head_dim = static_cast<std::int64_t>(q.shape(2));
   args.log2e_scale = log2e_scale;
   args.mask = mask_of(mask);
+  args.chunk = chunk;
   args.accumulate = accumulate_of(accumulate);
   args.out = as_bf16(out.data());
   fp8ref::cpu::attention(args);

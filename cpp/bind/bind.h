@@ -33,12 +33,14 @@ inline e4m3* as_e4m3(std::uint8_t* p) { return reinterpret_cast<e4m3*>(p); }
 
 using fp8ref::accumulate_of;
 using fp8ref::epilogue_of;
+using fp8ref::layout_of;
 using fp8ref::mask_of;
 using fp8ref::operand_of;
 using fp8ref::out_dtype_of;
 using fp8ref::overflow_of;
 using fp8ref::rule_of;
 using fp8ref::scales_of;
+using fp8ref::weights_of;
 
 /// fp8ref::OpError and the others become the classes of fp8ref.errors.
 void register_errors();

@@ -29,9 +29,10 @@ void rope_table(In<std::int64_t> positions, In<float> inv, Out<float> cos, Out<f
 }
 
 /// x: (tokens, heads, 2 * half), cos and sin: (tokens, half)
-void rope(In<std::uint16_t> x, In<float> cos, In<float> sin, Out<std::uint16_t> out) {
+void rope(In<std::uint16_t> x, In<float> cos, In<float> sin, std::string_view layout, Out<std::uint16_t> out) {
   fp8ref::cpu::rope(as_bf16(x.data()), static_cast<std::int64_t>(x.shape(0)), static_cast<std::int64_t>(x.shape(1)),
-                    static_cast<std::int64_t>(x.shape(2)) / 2, cos.data(), sin.data(), as_bf16(out.data()));
+                    static_cast<std::int64_t>(x.shape(2)) / 2, cos.data(), sin.data(), layout_of(layout),
+                    as_bf16(out.data()));
 }
 
 void cos_sin_within(In<float> angle, double error, Out<float> cos, Out<float> sin) {

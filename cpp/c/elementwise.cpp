@@ -54,6 +54,18 @@ fp8ref_status fp8ref_residual(const fp8ref_tensor* x, const fp8ref_tensor* y, fp
   });
 }
 
+fp8ref_status fp8ref_gated_residual(const fp8ref_tensor* x, const fp8ref_tensor* y, const fp8ref_tensor* gate,
+                                    fp8ref_tensor* out) {
+  return call("gated_residual", [&](const Op& op) {
+    const auto [left, right] = op.bf16_pair("x", x, "y", y);
+    const Array factor = op.bf16_array("gate", gate);
+    if (!factor.has_shape({1})) op.fail("gate must have shape (1,), got " + describe(factor));
+    const Array to = op.output("out", out, {FP8REF_BFLOAT16}, left.same_shape());
+    cpu::gated_residual(left.as<const bf16>(), right.as<const bf16>(), factor.as<const bf16>(), count(left),
+                        to.as<bf16>());
+  });
+}
+
 fp8ref_status fp8ref_rmsnorm(const fp8ref_tensor* x, const fp8ref_tensor* weight, double eps, fp8ref_tensor* out) {
   return call("rmsnorm", [&](const Op& op) {
     const Array from = op.bf16_array("x", x);

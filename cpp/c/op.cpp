@@ -113,8 +113,8 @@ Array Op::output(const char* name, fp8ref_tensor* tensor, std::initializer_list<
   return found;
 }
 
-std::vector<std::int64_t> Op::integers(const char* name, const fp8ref_tensor* tensor) const {
-  const Array found = array(name, tensor, {FP8REF_INT32, FP8REF_INT64}, 1);
+std::vector<std::int64_t> Op::integers(const char* name, const fp8ref_tensor* tensor, int ndim) const {
+  const Array found = array(name, tensor, {FP8REF_INT32, FP8REF_INT64}, ndim);
   std::vector<std::int64_t> values(static_cast<std::size_t>(found.size));
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = found.dtype == FP8REF_INT32 ? found.as<const std::int32_t>()[i] : found.as<const std::int64_t>()[i];

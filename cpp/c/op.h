@@ -66,8 +66,8 @@ class Op {
   /// What the caller has made for a result: exactly of that shape.
   Array output(const char* name, fp8ref_tensor* tensor, std::initializer_list<fp8ref_dtype> types,
                const Shape& shape) const;
-  /// Values of int32 or int64 of one dimension.
-  std::vector<std::int64_t> integers(const char* name, const fp8ref_tensor* tensor) const;
+  /// Values of int32 or int64.
+  std::vector<std::int64_t> integers(const char* name, const fp8ref_tensor* tensor, int ndim = 1) const;
   /// Two bfloat16 arrays of one shape.
   std::pair<Array, Array> bf16_pair(const char* first, const fp8ref_tensor* x, const char* second,
                                     const fp8ref_tensor* y) const;

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 // Raised when a function or a type below changes. New functions, types of elements and statuses do not raise it.
-#define FP8REF_ABI_VERSION 1
+#define FP8REF_ABI_VERSION 2
 
 // Before each function: it is exported, whatever the compiler's default is.
 #if defined(_WIN32) && defined(FP8REF_IMPORT)
@@ -136,21 +136,49 @@ FP8REF_API fp8ref_status fp8ref_rope_frequencies(int64_t head_dim, double base, 
 FP8REF_API fp8ref_status fp8ref_rope_table(const fp8ref_tensor* positions, const fp8ref_tensor* frequencies,
                                            fp8ref_tensor* cos, fp8ref_tensor* sin);
 
-// x: (T, heads, d) bfloat16, d even. cos, sin: (T, d / 2) float32. out: bfloat16, the shape of x.
+// x: (T, heads, d) bfloat16, d even. cos, sin: (T, d / 2) float32. layout: "rotate_half" or "interleaved". out:
+// bfloat16, the shape of x.
 FP8REF_API fp8ref_status fp8ref_rope(const fp8ref_tensor* x, const fp8ref_tensor* cos, const fp8ref_tensor* sin,
-                                     fp8ref_tensor* out);
+                                     const char* layout, fp8ref_tensor* out);
+
+// positions: (T,) int32 or int64, in [0, 2^24). floor_scale, attn_scale > 0, rounded to float32. factors: (T,) float32.
+FP8REF_API fp8ref_status fp8ref_temperature_factors(const fp8ref_tensor* positions, double floor_scale,
+                                                    double attn_scale, fp8ref_tensor* factors);
+
+// x: (T, heads, d) bfloat16. factors: (T,) float32. out: bfloat16, the shape of x.
+FP8REF_API fp8ref_status fp8ref_temperature(const fp8ref_tensor* x, const fp8ref_tensor* factors, fp8ref_tensor* out);
 
 // q: (T, Hq, d), k, v: (S, Hkv, d), bfloat16, Hq a multiple of Hkv. scale: a factor of the scores, or NULL for
-// d^-0.5. mask: "causal" or "full". accumulate: "exact" or a mode such as "sm90". out: bfloat16, the shape of q.
+// d^-0.5. mask: "causal", "chunked" or "full". accumulate: "exact" or a mode such as "sm90". chunk: >= 1 with mask
+// "chunked", else NULL. out: bfloat16, the shape of q.
 FP8REF_API fp8ref_status fp8ref_attention(const fp8ref_tensor* q, const fp8ref_tensor* k, const fp8ref_tensor* v,
                                           const double* scale, const char* mask, const char* accumulate,
-                                          fp8ref_tensor* out);
+                                          const int64_t* chunk, fp8ref_tensor* out);
+
+// logits: (T, E) bfloat16, 1 <= E <= 2^20. top_k: 1 to E. experts: (T, top_k) int64. scores: (T, top_k) bfloat16.
+FP8REF_API fp8ref_status fp8ref_route(const fp8ref_tensor* logits, int64_t top_k, fp8ref_tensor* experts,
+                                      fp8ref_tensor* scores);
+
+// x: (T, H) bfloat16. experts: (T, k) int32 or int64, in [0, num_experts). scores: (T, k) bfloat16. num_experts: 1 to
+// 2^20. inputs: (T * k, H) bfloat16. order: (T * k,) int64. offsets: (num_experts + 1,) int64.
+FP8REF_API fp8ref_status fp8ref_dispatch(const fp8ref_tensor* x, const fp8ref_tensor* experts,
+                                         const fp8ref_tensor* scores, int64_t num_experts, fp8ref_tensor* inputs,
+                                         fp8ref_tensor* order, fp8ref_tensor* offsets);
+
+// routed: (T * k, H) bfloat16. order: (T * k,) int32 or int64, a permutation. shared: (T, H) bfloat16. out: bfloat16,
+// the shape of shared.
+FP8REF_API fp8ref_status fp8ref_combine(const fp8ref_tensor* routed, const fp8ref_tensor* order,
+                                        const fp8ref_tensor* shared, fp8ref_tensor* out);
 
 // gate, up: bfloat16 of one shape. out: bfloat16, the same shape.
 FP8REF_API fp8ref_status fp8ref_silu_mul(const fp8ref_tensor* gate, const fp8ref_tensor* up, fp8ref_tensor* out);
 
 // x, y: bfloat16 of one shape. out: bfloat16, the same shape.
 FP8REF_API fp8ref_status fp8ref_residual(const fp8ref_tensor* x, const fp8ref_tensor* y, fp8ref_tensor* out);
+
+// x, y: bfloat16 of one shape. gate: (1,) bfloat16. out: bfloat16, the shape of x.
+FP8REF_API fp8ref_status fp8ref_gated_residual(const fp8ref_tensor* x, const fp8ref_tensor* y,
+                                               const fp8ref_tensor* gate, fp8ref_tensor* out);
 
 // logits: (..., V) float32 or bfloat16, V >= 1. ids: (...) int64.
 FP8REF_API fp8ref_status fp8ref_sample(const fp8ref_tensor* logits, fp8ref_tensor* ids);

@@ -122,4 +122,12 @@ FP8REF_HD void rope_rotate(bf16 c, bf16 s, bf16& x, bf16& y) {
   x = turned;
 }
 
+/// (x, y) = (x[2i], x[2i + 1]) times c + i s in fp32, each product and each sum rounded, then to bf16.
+/// [ROPE-INTERLEAVED]
+FP8REF_HD void rope_interleaved(float c, float s, bf16& x, bf16& y) {
+  const float a = widen(x), b = widen(y);
+  x = rnbf(sub32(mul32(a, c), mul32(b, s)));
+  y = rnbf(add32(mul32(a, s), mul32(b, c)));
+}
+
 }  // namespace fp8ref

@@ -176,6 +176,14 @@ def bf16_pair(op: str, first: str, x: Any, second: str, y: Any) -> tuple[Array, 
     return left, right
 
 
+def gate_value(gate: Any) -> Array:
+    """One bfloat16 number. [RESIDUAL-SHAPES]"""
+    array = bf16_array("gated_residual", "gate", gate)
+    if array.shape != (1,):
+        raise fail("gated_residual", f"gate must have shape (1,), got {describe(array)}")
+    return array
+
+
 def positive(op: str, name: str, value: Any, dtype: str) -> float:
     """``value`` as float64, where its rounding to ``dtype`` is positive and finite. [RMSNORM-EPS] [ROPE-ARGUMENTS]
 
@@ -255,6 +263,20 @@ def rope_arrays(x: Any, cos: Any, sin: Any, layout: str) -> tuple[Array, Array, 
         if d % 2 or table.shape != (tokens, d // 2):
             raise fail("rope", f"x {array.shape} needs {name} of shape (T, d // 2) with d even, got {describe(table)}")
     return array, tables[0], tables[1]
+
+
+def temperature_scales(floor_scale: Any, attn_scale: Any) -> tuple[float, float]:
+    """Two numbers, to be rounded to float32. [TEMPERATURE-ARGUMENTS]"""
+    op = "temperature_factors"
+    return positive(op, "floor_scale", floor_scale, "float32"), positive(op, "attn_scale", attn_scale, "float32")
+
+
+def temperature_arrays(x: Any, factors: Any) -> tuple[Array, Array]:
+    """Heads, and a factor for each token. [TEMPERATURE-ARGUMENTS]"""
+    array, values = bf16_array("temperature", "x", x, 3), float32_array("temperature", "factors", factors, 1)
+    if values.shape != array.shape[:1]:
+        raise fail("temperature", f"x {array.shape} needs factors of shape (T,), got {describe(values)}")
+    return array, values
 
 
 def attention_arrays(q: Any, k: Any, v: Any, mask: str, chunk: Any) -> tuple[Array, Array, Array]:

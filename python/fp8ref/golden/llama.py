@@ -20,6 +20,7 @@ from . import attention, linear, quantize, residual, rmsnorm, rope, route, scale
 from ._args import Array, bf16_array, choice, describe, fail
 from ._llama_attention import ATTENTION
 from ._llama_cache import KVCache as KVCache
+from ._llama_config import LayerKind as LayerKind
 from ._llama_config import LlamaConfig as LlamaConfig
 from ._llama_config import MoeConfig as MoeConfig
 from ._llama_config import RopeScaling as RopeScaling

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import bf16_array, bf16_pair, describe, fail
+from ._args import bf16_pair, gate_value
 from ._bf16 import add, multiply, widen64
 from ._decide import Bounds, Compare, by_enclosure, exp, settle
 from ._round import Array, check_environment, round_to
@@ -65,10 +65,7 @@ def gated_residual(x: Any, y: Any, gate: Any) -> Array:
     """
     check_environment("gated_residual")
     x, y = bf16_pair("gated_residual", "x", x, "y", y)
-    gate = bf16_array("gated_residual", "gate", gate)
-    if gate.shape != (1,):
-        raise fail("gated_residual", f"gate must have shape (1,), got {describe(gate)}")
-    return add(x, multiply(round_to(tanh(widen64(gate)), "bfloat16"), y))
+    return add(x, multiply(round_to(tanh(widen64(gate_value(gate))), "bfloat16"), y))
 
 
 def tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:

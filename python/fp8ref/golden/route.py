@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import BFLOAT16, bf16_array, count, describe, fail, integers_array
+from ._args import BFLOAT16
 from ._bf16 import add, multiply, widen64
 from ._decide import Bounds, Compare, by_enclosure, exp, settle
 from ._exact import exact_sum, round_exact
 from ._round import Array, check_environment, round_to, widen
-
-EXPERTS = 1 << 20  # more of them, or choices of one token, are an error
+from ._route_args import combine_arrays, dispatch_arrays, route_arrays
 
 Int64 = NDArray[np.int64]
 
@@ -45,10 +44,7 @@ def route(logits: Any, top_k: int = 1) -> tuple[Int64, Array]:
         ([[1, 2]], [[0.953125, 0.953125]])
     """
     check_environment("route")
-    array = bf16_array("route", "logits", logits, 2)
-    if not 1 <= array.shape[1] <= EXPERTS:
-        raise fail("route", f"logits must have shape (T, E) with 1 <= E <= {EXPERTS}, got {describe(array)}")
-    chosen = count("route", "top_k", top_k, array.shape[1])
+    array, chosen = route_arrays(logits, top_k)
     values = widen(array)
     nan = np.isnan(values)
     order = np.lexsort((np.where(nan, 0.0, -values), ~nan), axis=-1)  # stable: the lowest expert of equal ones first
@@ -99,8 +95,7 @@ def dispatch(x: Any, experts: Any, scores: Any, num_experts: int) -> tuple[Array
     Returns:
         (inputs, order, offsets). inputs: bfloat16 (T * k, H), RNbf(x[t] * scores[t, j]) in row r where order[r] =
         t * k + j. order: int64 (T * k,), by ascending expert and then ascending. offsets: int64 (num_experts + 1,),
-        what
-        :func:`grouped_mm` takes.
+        what :func:`grouped_mm` takes.
 
     Raises:
         OpError: a wrong dtype, shape, or an expert that does not exist.
@@ -121,20 +116,6 @@ def dispatch(x: Any, experts: Any, scores: Any, num_experts: int) -> tuple[Array
     np.cumsum(np.bincount(ids.ravel(), minlength=experts_in_all), out=offsets[1:])
     tokens = order // max(ids.shape[1], 1)
     return multiply(widen(rows)[tokens], widen(factors).ravel()[order, None]), order, offsets
-
-
-def dispatch_arrays(x: Any, experts: Any, scores: Any, num_experts: Any) -> tuple[Array, Int64, Array, int]:
-    """Tokens, their experts and scores, and the number of experts. [DISPATCH-SHAPES]"""
-    op = "dispatch"
-    rows, ids = bf16_array(op, "x", x, 2), integers_array(op, "experts", experts, 2)
-    factors = bf16_array(op, "scores", scores, 2)
-    if ids.shape != factors.shape or ids.shape[0] != rows.shape[0] or ids.shape[1] == 0:
-        got = ", ".join(f"{name} {array.shape}" for name, array in (("x", rows), ("experts", ids), ("scores", factors)))
-        raise fail(op, f"expected x (T, H), experts and scores (T, k) with k >= 1; got {got}")
-    limit = count(op, "num_experts", num_experts, EXPERTS)
-    if ids.size and not (ids.min() >= 0 and ids.max() < limit):
-        raise fail(op, f"experts must lie in [0, {limit}), got {ids.min()} to {ids.max()}")
-    return rows, ids, factors, limit
 
 
 def combine(routed: Any, order: Any, shared: Any) -> Array:
@@ -166,21 +147,6 @@ def combine(routed: Any, order: Any, shared: Any) -> Array:
     sorted_parts[places] = parts
     choices = len(places) // tokens if tokens else 1
     return add(round_to(_sums(widen64(sorted_parts).reshape(tokens, choices, columns)), "bfloat16"), other)
-
-
-def combine_arrays(routed: Any, order: Any, shared: Any) -> tuple[Array, Int64, Array]:
-    """Rows of experts, their places, and rows to add them to. [COMBINE-SHAPES]"""
-    op = "combine"
-    parts, other = bf16_array(op, "routed", routed, 2), bf16_array(op, "shared", shared, 2)
-    places = integers_array(op, "order", order, 1)
-    rows, tokens = parts.shape[0], other.shape[0]
-    whole = rows == 0 if tokens == 0 else rows % tokens == 0 and 1 <= rows // tokens <= EXPERTS
-    if not whole or parts.shape[1] != other.shape[1] or places.shape != (rows,):
-        got = f"routed {parts.shape}, order {places.shape}, shared {other.shape}"
-        raise fail(op, f"expected routed (T * k, H), order (T * k,) and shared (T, H); got {got}")
-    if not np.array_equal(np.sort(places), np.arange(rows)):
-        raise fail(op, f"order must be a permutation of 0 to {rows - 1}")
-    return parts, places, other
 
 
 def _sums(x: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._args import bf16_array, describe, fail, float32_array, position_array, positive
+from ._args import position_array, temperature_arrays, temperature_scales
 from ._decide import Bounds, Compare, by_enclosure, ln, settle
 from ._round import Array, check_environment, round_to, widen
 
@@ -38,10 +38,7 @@ def temperature_factors(positions: Any, floor_scale: float, attn_scale: float) -
     """
     check_environment("temperature_factors")
     index = position_array("temperature_factors", positions)
-    floor, scale = (
-        np.float32(positive("temperature_factors", name, value, "float32"))
-        for name, value in (("floor_scale", floor_scale), ("attn_scale", attn_scale))
-    )
+    floor, scale = (np.float32(number) for number in temperature_scales(floor_scale, attn_scale))
     with np.errstate(over="ignore", under="ignore"):
         steps = np.floor((index + 1).astype(np.float32) / floor)
         return np.asarray(log1p(steps) * scale + np.float32(1.0))
@@ -88,8 +85,6 @@ def temperature(x: Any, factors: Any) -> Array:
         [[[1.5, 1.5]]]
     """
     check_environment("temperature")
-    array, values = bf16_array("temperature", "x", x, 3), float32_array("temperature", "factors", factors, 1)
-    if values.shape != array.shape[:1]:
-        raise fail("temperature", f"x {array.shape} needs factors of shape (T,), got {describe(values)}")
+    array, values = temperature_arrays(x, factors)
     with np.errstate(all="ignore"):
         return round_to(widen(array) * values[:, None, None], "bfloat16")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _ext
-from ...golden._args import float32_array, positive, rope_arrays, rope_head, rope_positions, rope_scaling
+from ...golden._args import float32_array, position_array, positive, rope_arrays, rope_head, rope_scaling
 from ._arrays import BFLOAT16, Array, bits
 
 Float32 = NDArray[np.float32]
@@ -62,26 +62,28 @@ def rope_table(positions: Any, frequencies: Any) -> tuple[Float32, Float32]:
         >>> cos.tolist(), sin.tolist()
         ([[1.0], [0.5403022766113281]], [[0.0], [0.8414709568023682]])
     """
-    index = rope_positions(positions)
+    index = position_array("rope_table", positions)
     inverse = float32_array("rope_table", "frequencies", frequencies, 1)
     cos, sin = (np.empty((index.size, inverse.size), np.float32) for _ in range(2))
     _ext.rope_table(bits(index), bits(inverse), cos, sin)
     return cos, sin
 
 
-def rope(x: Any, cos: Any, sin: Any) -> Array:
-    """Rotates the pairs (x[i], x[i + d/2]) of every head by its token's angles, as :func:`fp8ref.rope`.
+def rope(x: Any, cos: Any, sin: Any, layout: str = "rotate_half") -> Array:
+    """Rotates the pairs of every head by its token's angles, as :func:`fp8ref.rope`.
 
     Args:
         x: bfloat16, shape (T, heads, d), d even.
-        cos: float32, shape (T, d // 2), from :func:`rope_table`; rounded to bfloat16 inside.
+        cos: float32, shape (T, d // 2), from :func:`rope_table`.
         sin: the same.
+        layout: ``rotate_half`` for pairs (x[i], x[i + d/2]) in bfloat16, ``interleaved`` for (x[2i], x[2i + 1]) in
+            float32.
 
     Returns:
         bfloat16, shape (T, heads, d).
 
     Raises:
-        OpError: a wrong dtype or shape.
+        OpError: a wrong dtype or shape, or an unknown layout.
 
     Example:
         >>> import fp8ref, numpy as np, ml_dtypes
@@ -90,7 +92,7 @@ def rope(x: Any, cos: Any, sin: Any) -> Array:
         >>> cpu.rope(x, *cpu.rope_table([1], np.ones(1, np.float32))).astype(float).tolist()
         [[[-1.140625, 1.921875]]]
     """
-    array, cosines, sines = rope_arrays(x, cos, sin)
+    array, cosines, sines = rope_arrays(x, cos, sin, layout)
     out = np.empty(array.shape, BFLOAT16)
-    _ext.rope(bits(array), bits(cosines), bits(sines), bits(out))
+    _ext.rope(bits(array), bits(cosines), bits(sines), layout, bits(out))
     return out

@@ -26,7 +26,7 @@ from . import _library_worker
 from ._outputs import dtype_of, outputs_of
 from ._target import OUTPUTS, Target, TargetError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 TIMEOUT = 60.0  # seconds for one call
 GRACE = 5.0  # seconds for a process to end
 GIVEN_UP = 3  # calls of a function that got no answer; after them it is called no more
