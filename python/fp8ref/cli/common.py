@@ -43,6 +43,13 @@ class Accumulate(StrEnum):
     SM80 = "sm80"
 
 
+class Weights(StrEnum):
+    """fp8ref.model.llama.WEIGHTS."""
+
+    MAPPED = "mapped"
+    STREAMED = "streamed"
+
+
 class Level(StrEnum):
     """fp8ref.conformance.LEVELS."""
 
@@ -71,6 +78,9 @@ BackendOption = Annotated[
 AccumulateOption = Annotated[
     Accumulate,
     typer.Option(help="exact, or a tensor core: of FP8 products (sm90_wgmma), or of the whole model (sm90)."),
+]
+WeightsOption = Annotated[
+    Weights, typer.Option(help="streamed gives memory back while it runs: for a checkpoint larger than memory.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the cpu backend; no bit depends on it.")]
 
