@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 
 import ml_dtypes
@@ -12,6 +13,7 @@ import pytest
 
 from fp8ref.checkpoint import Checkpoint, LlamaReader, inspect, write_checkpoint
 from fp8ref.golden.llama import Moe
+from fp8ref.model import load
 from model.tiny import fp8_config
 from model.tiny_families import SCOUT, projections
 
@@ -98,3 +100,14 @@ def test_headers_alone(folder: Path) -> None:
     assert max(sizes) < 4 * EXPERT
     ranges = report.layers[0].ranges
     assert (ranges.amax, ranges.largest_code, ranges.odd, ranges.scale_max) == (None, None, None, 1.0)
+
+
+@pytest.mark.parametrize("backend", ["golden", "cpu"])
+def test_a_forward_reads_the_experts_that_were_chosen(folder: Path, backend: str) -> None:
+    """All logits of the router are equal, so every token takes expert 0."""
+    if backend == "cpu" and importlib.util.find_spec("fp8ref._ext") is None:
+        pytest.skip("the compiled extension is not installed")
+    file = folder / "model.safetensors"
+    model = load(folder, backend=backend)
+    model.forward([1, 2, 3])
+    assert EXPERT <= resident(file) < 8 * EXPERT  # of 16

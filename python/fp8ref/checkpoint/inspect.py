@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check a checkpoint completely and say what it holds. [CKPT-WARN], [CKPT-SUSPICIOUS]"""
+"""Check a checkpoint completely and say what it holds. [CKPT-INSPECT], [CKPT-WARN]"""
 
 from __future__ import annotations
 
