@@ -20,10 +20,11 @@ struct AttentionRows {
 
   /// Row r of the part in hand among all of its kv head.
   __host__ __device__ std::int64_t of_head(std::int64_t r) const { return first * args.group() + r; }
-  /// Where it is in q and out, and how many keys it sees.
+  /// Where it is in q and out, and the keys that it sees.
   __device__ std::int64_t offset(std::int64_t kv_head, std::int64_t r) const {
     return args.row_element(kv_head, of_head(r));
   }
+  __host__ __device__ std::int64_t first_visible(std::int64_t r) const { return args.first_visible(of_head(r)); }
   __host__ __device__ std::int64_t visible(std::int64_t r) const { return args.visible(of_head(r)); }
 };
 
@@ -71,8 +72,8 @@ __device__ __forceinline__ void attention_finish(const AttentionPart& part, doub
   }
 }
 
-/// What the blocks of a grid sum: the keys of every row in `splits` parts, rows in tiles of `tile_rows` of one kv head,
-/// which share the magnitudes of v.
+/// What the blocks of a grid sum: rows in tiles of `tile_rows` of one kv head, which share the magnitudes of v, and the
+/// keys from the first that a tile sees on in `splits` parts.
 struct AttentionParts {
   std::int64_t splits, split_keys, tile_rows, tiles;  // tiles of one kv head
   AttentionPart* parts;                               // [kv head][row][split]
@@ -89,6 +90,16 @@ struct AttentionPlace {
       : split(block % parts.splits),
         tile(parts.tiles - 1 - block / parts.splits % parts.tiles),
         kv_head(block / parts.splits / parts.tiles) {}
+
+  /// The keys of the part that one of `count` rows from `first` on sees; none where end <= begin.
+  __device__ std::int64_t begin(const AttentionRows& rows, const AttentionParts& parts, std::int64_t first) const {
+    return rows.first_visible(first) + split * parts.split_keys;
+  }
+  __device__ std::int64_t end(const AttentionRows& rows, const AttentionParts& parts, std::int64_t first,
+                              std::int64_t count) const {
+    const std::int64_t seen = rows.visible(first + count - 1), most = begin(rows, parts, first) + parts.split_keys;
+    return most < seen ? most : seen;
+  }
 
   __device__ std::int64_t part(const AttentionRows& rows, const AttentionParts& parts, std::int64_t r) const {
     return (kv_head * rows.per_kv_head() + r) * parts.splits + split;

@@ -20,6 +20,7 @@ struct Shared {
   double q[rows][d];                                 // 2^896 q
   double weights[kKeys][rows];                       // 2^896 w
   double row_error[rows];
+  std::int64_t row_first[rows], row_end[rows];  // the keys that a row sees here; none of a row that is not there
   double sums[32];
   float largest[rows][kThreads / 32];
   int magnitudes[d];
@@ -109,8 +110,7 @@ __global__ void __launch_bounds__(kThreads) attention_few_kernel(AttentionRows a
   const AttentionPlace place(parts, blockIdx.x);
   const std::int64_t first = place.tile * rows, stride = a.stride(), own = a.per_kv_head() - first;
   const int there = static_cast<int>(own < rows ? own : rows);
-  const std::int64_t begin = place.split * parts.split_keys, seen = a.visible(first + there - 1);
-  const std::int64_t end = begin + parts.split_keys < seen ? begin + parts.split_keys : seen;
+  const std::int64_t begin = place.begin(a, parts, first), end = place.end(a, parts, first, there);
   const bf16* const keys = a.args.k + place.kv_head * d;
   const bf16* const values = a.args.v + place.kv_head * d;
   const int key = static_cast<int>(threadIdx.x);
@@ -125,6 +125,11 @@ __global__ void __launch_bounds__(kThreads) attention_few_kernel(AttentionRows a
   }
   load_queries<rows, d>(a, place.kv_head, first, shared);
   for (int i = key; i < d; i += kThreads) shared.magnitudes[i] = 0;
+  for (int r = key; r < rows; r += kThreads) {
+    const std::int64_t seen = r < there ? a.visible(first + r) : 0;
+    shared.row_first[r] = r < there ? a.first_visible(first + r) : 0;
+    shared.row_end[r] = seen < end ? seen : end;
+  }
   for (std::int64_t from = begin; from < end; from += kKeys) {
     wait_copies<1>();  // k
     __syncthreads();
@@ -134,7 +139,7 @@ __global__ void __launch_bounds__(kThreads) attention_few_kernel(AttentionRows a
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
       weights[r] = {-INFINITY, 0};
-      if (r < there && from + key < end && from + key < a.visible(first + r)) {
+      if (from + key >= shared.row_first[r] && from + key < shared.row_end[r]) {
         weights[r] =
             attention_weigh(dots[r], shared.row_error[r] * bound, a.args.q + a.offset(place.kv_head, first + r),
                             keys + (from + key) * stride, d, a.args.log2e_scale);

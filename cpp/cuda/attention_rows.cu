@@ -56,17 +56,18 @@ struct BlockTeam {
   }
 };
 
-/// A row in hand, and the room for its weights.
+/// A row in hand: `count` keys from the first that it sees on, and the room for their weights.
 struct Row {
   const AttentionArgs& args;
-  std::int64_t kv_head, offset, visible;
+  std::int64_t kv_head, offset, first, count;
   float* exponent;
   std::uint8_t* significand;
 
   __device__ std::int64_t stride() const { return args.kv_heads * args.head_dim; }
-  __device__ const bf16* values() const { return args.v + kv_head * args.head_dim; }
+  __device__ const bf16* keys() const { return args.k + first * stride() + kv_head * args.head_dim; }
+  __device__ const bf16* values() const { return args.v + first * stride() + kv_head * args.head_dim; }
   __device__ AttentionColumn column(std::int64_t i) const {
-    return {exponent, significand, values() + i, stride(), visible};
+    return {exponent, significand, values() + i, stride(), count};
   }
 };
 
@@ -75,8 +76,8 @@ __device__ float weigh_row(const Row& row, const BlockTeam& team) {
   const std::int64_t d = row.args.head_dim;
   const bf16* const q = row.args.q + row.offset;
   float largest = -INFINITY;
-  for (std::int64_t j = team.first(); j < row.visible; j += team.step()) {
-    const bf16* const k = row.args.k + j * row.stride() + row.kv_head * d;
+  for (std::int64_t j = team.first(); j < row.count; j += team.step()) {
+    const bf16* const k = row.keys() + j * row.stride();
     double dot = 0, squares = 0;
     int magnitude = 0;
     for (std::int64_t i = 0; i < d; ++i) {
@@ -129,15 +130,15 @@ __global__ void __launch_bounds__(kThreads)
                            std::int64_t room) {
   __shared__ Shared shared;
   const BlockTeam team{&shared};
-  const AttentionRows all{args, 0, args.q_len};
   for_each_open(open, args.out, args.q_len * args.q_heads * args.head_dim, blockIdx.x, gridDim.x,
                 [&](std::int64_t index) {
                   const std::int64_t head = index / args.head_dim % args.q_heads;
-                  const std::int64_t query = index / args.head_dim / args.q_heads;
+                  const std::int64_t query = index / args.head_dim / args.q_heads, r = query * args.group();
                   const Row row{args,
-                                head / all.args.group(),
+                                head / args.group(),
                                 index - index % args.head_dim,
-                                all.visible(query * all.args.group()),
+                                args.first_visible(r),
+                                args.visible(r) - args.first_visible(r),
                                 exponents + blockIdx.x * room,
                                 significands + blockIdx.x * room};
                   const bf16 value = close_output(row, index % args.head_dim, team);
@@ -158,23 +159,23 @@ __global__ void __launch_bounds__(kThreads)
     const Row row{args,
                   kv_head,
                   rows.offset(kv_head, r),
-                  rows.visible(r),
+                  rows.first_visible(r),
+                  rows.visible(r) - rows.first_visible(r),
                   exponents + blockIdx.x * room,
                   significands + blockIdx.x * room};
     const float largest = weigh_row(row, team);
     double part = 0;
-    for (std::int64_t j = team.first(); j < row.visible; j += team.step()) {
+    for (std::int64_t j = team.first(); j < row.count; j += team.step()) {
       part += attention_relative(row.exponent[j], row.significand[j], largest);
     }
     const double denominator = team.sum(part);
     for (std::int64_t i = threadIdx.x; i < args.head_dim; i += blockDim.x) {
       ColumnSum sum;
-      for (std::int64_t j = 0; j < row.visible; ++j) {
+      for (std::int64_t j = 0; j < row.count; ++j) {
         if (row.significand[j] == 0) continue;
         sum.add(attention_relative(row.exponent[j], row.significand[j], largest), row.values()[j * row.stride() + i]);
       }
-      attention_finish({largest, denominator}, sum.numerator, sum.magnitude, row.visible, open, args.out,
-                       row.offset + i);
+      attention_finish({largest, denominator}, sum.numerator, sum.magnitude, row.count, open, args.out, row.offset + i);
     }
     __syncthreads();  // the weights may be overwritten
   }

@@ -12,7 +12,7 @@ constexpr int kThreads = 256, kRows = 16 * (kThreads / 32);
 constexpr int kKeys = 32;     // keys of a tile
 constexpr int kKeyTiles = 2;  // of 8 keys: what a warp works on at once, so that all stays in registers
 constexpr int kPiece = 8;     // 16 bytes of bf16
-constexpr std::int64_t kMostKeys = (std::int64_t{1} << 31) - 1 - kKeys;  // of a split: an int counts them
+constexpr int kMostKeys = 0x7FFFFFFF - kKeys;  // of a split: an int counts them
 static_assert(kRows == kAttentionTileRows);
 
 /// The shared memory of a block. Strides that put the doubles which half a warp reads at once into 16 banks of 8 bytes:
@@ -23,7 +23,8 @@ struct Shared {
   double v[kKeys][d + 2];
   alignas(16) bf16 q[kRows][d + kPiece];
   double row_error[kRows];
-  int key_magnitudes[2][kKeys];  // of this tile, and of the next
+  int row_first[kRows], row_end[kRows];  // the keys that a row sees, counted from the block's first
+  int key_magnitudes[2][kKeys];          // of this tile, and of the next
   int magnitudes[d];
 };
 
@@ -111,35 +112,37 @@ __device__ __forceinline__ void multiply_keys(const Shared<d>& shared, int warp_
   }
 }
 
-/// The two rows of a thread: in the tile, and of the keys from the block's first on how many they see, 0 for a row that
-/// is not there.
-struct RowPair {
-  int rows[2], seen[2];
-};
+/// A key counted from the block's first.
+__device__ __forceinline__ int count_keys(std::int64_t keys) {
+  return static_cast<int>(keys < 0 ? 0 : keys < kMostKeys ? keys : kMostKeys);
+}
 
-/// The dots become weights relative to the largest exponent so far, and the sums follow it.
+/// The dots of rows first_row and first_row + 8 become weights relative to the largest exponent so far, and the sums
+/// follow it.
 template <int d>
 __device__ __forceinline__ void weigh(const AttentionRows& a, const AttentionPlace& place, const Shared<d>& shared,
-                                      int parity, const RowPair& rows, const bf16* keys, int from, int key,
+                                      int parity, int first_row, const bf16* keys, int from, int key,
                                       double (&dots)[kKeyTiles][4], RowSums<d>& sums) {
   const int t = lane_index() % 4;
   float exponents[kKeyTiles][4];
   int significands[kKeyTiles][4];
   float most[2] = {sums.largest[0], sums.largest[1]};
+  const int begin[2] = {shared.row_first[first_row], shared.row_first[first_row + 8]};
+  const int end[2] = {shared.row_end[first_row], shared.row_end[first_row + 8]};
 #pragma unroll
   for (int n = 0; n < kKeyTiles; ++n) {
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const int j = key + 8 * n + 2 * t + r % 2, row = r / 2;
       Weight weight{-INFINITY, 0};
-      if (from + j < rows.seen[row]) {
+      if (from + j >= begin[row] && from + j < end[row]) {
         const double bound = widen(bf16{static_cast<std::uint16_t>(shared.key_magnitudes[parity][j])});
         const float c = a.args.log2e_scale;
         const CertifiedWeight certified =
-            attention_weight_within(dots[n][r], shared.row_error[rows.rows[row]] * bound, c);
+            attention_weight_within(dots[n][r], shared.row_error[first_row + 8 * row] * bound, c);
         weight = certified.value;
         if (!certified.proven) {
-          const std::int64_t query = a.offset(place.kv_head, place.tile * kRows + rows.rows[row]);
+          const std::int64_t query = a.offset(place.kv_head, place.tile * kRows + first_row + 8 * row);
           weight = attention_open_weight(a.args.q + query, keys + (from + j) * a.stride(), d, c);
         }
       }
@@ -216,24 +219,24 @@ __global__ void __launch_bounds__(kThreads, 1) attention_tile_kernel(AttentionRo
   Shared<d>& shared = *shared_memory<Shared<d>>();
   const AttentionPlace place(parts, blockIdx.x);
   const std::int64_t first = place.tile * kRows, rows = a.per_kv_head(), stride = a.stride();
-  const std::int64_t begin = place.split * parts.split_keys;
-  const std::int64_t seen = a.visible((first + kRows < rows ? first + kRows : rows) - 1);
-  const std::int64_t end = begin + parts.split_keys < seen ? begin + parts.split_keys : seen;
+  const std::int64_t begin = place.begin(a, parts, first);
+  const std::int64_t end = place.end(a, parts, first, first + kRows < rows ? kRows : rows - first);
   const bf16* keys = a.args.k + place.kv_head * d;
   const bf16* values = a.args.v + place.kv_head * d;
   const int warp_row = warp_index() * 16, thread = static_cast<int>(threadIdx.x);
   load_queries<d>(a, place, first, shared);
   for (int i = thread; i < d; i += kThreads) shared.magnitudes[i] = 0;
   for (int i = thread; i < 2 * kKeys; i += kThreads) shared.key_magnitudes[i / kKeys][i % kKeys] = 0;
-  __syncthreads();
-  RowPair pair;
-  int most_seen = 0;
-  for (int row = 0; row < 2; ++row) {
-    const int r = pair.rows[row] = warp_row + lane_index() / 4 + 8 * row;
-    const std::int64_t left = first + r < rows ? a.visible(first + r) - begin : 0;
-    pair.seen[row] = static_cast<int>(left < 0 ? 0 : left < kMostKeys ? left : kMostKeys);
-    most_seen = most_seen > pair.seen[row] ? most_seen : pair.seen[row];
+  for (int r = thread; r < kRows; r += kThreads) {  // a row that is not there sees no key
+    shared.row_first[r] = first + r < rows ? count_keys(a.first_visible(first + r) - begin) : kMostKeys;
+    shared.row_end[r] = first + r < rows ? count_keys(a.visible(first + r) - begin) : 0;
   }
+  __syncthreads();
+  const int row = warp_row + lane_index() / 4;
+  // What the warp sees: the first key of a row is never before that of the row above it.
+  const int from_key = shared.row_first[warp_row];
+  const int to_key =
+      warp_reduce(shared.row_end[warp_row + lane_index() % 16], [](int x, int y) { return x > y ? x : y; });
   RowSums<d> sums;
   Loaded<d> loaded;
   keys += begin * stride, values += begin * stride;
@@ -247,10 +250,11 @@ __global__ void __launch_bounds__(kThreads, 1) attention_tile_kernel(AttentionRo
     if (next < count) loaded.load(keys + next * stride, values + next * stride, stride, count - next);
     if (thread < kKeys) shared.key_magnitudes[parity ^ 1][thread] = 0;
 #pragma unroll 1
-    for (int key = 0; key < kKeys && __any_sync(0xFFFFFFFF, from + key < most_seen); key += 8 * kKeyTiles) {
+    for (int key = 0; key < kKeys; key += 8 * kKeyTiles) {
+      if (from + key >= to_key || from + key + 8 * kKeyTiles <= from_key) continue;
       double dots[kKeyTiles][4] = {};
       multiply_keys<d>(shared, warp_row, key, dots);
-      weigh<d>(a, place, shared, parity, pair, keys, from, key, dots, sums);
+      weigh<d>(a, place, shared, parity, row, keys, from, key, dots, sums);
       add_values<d>(shared, key, dots, sums);
     }
     __syncthreads();  // the tile may be overwritten

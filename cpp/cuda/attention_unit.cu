@@ -2,6 +2,8 @@
 // attention by a tensor core (spec/attention.md, [ATTN-UNIT]). The blocks of 128 keys have fixed places, so runs of
 // them are independent work: a superblock each in a prefill, a block each in decoding, where keys are many and rows are
 // few. A second kernel merges their states in the order of the specification.
+#include <algorithm>
+
 #include "cuda/attention_unit.h"
 #include "cuda/attention_unit_run.h"
 #include "cuda/device.h"
@@ -16,21 +18,22 @@ constexpr const char* kOp = "attention";
 constexpr int kScalarThreads = kAttentionBlock;  // a thread for each key of a block
 
 /// A run of one row at a time, for any unit and any head, by the shared scalar functions; with marks, only tiles that
-/// have one. Grid as of the run kernel, whose tiles have `tile_rows` rows.
+/// have one. Grid as of the run kernel.
 class ScalarRun {
  public:
   __device__ ScalarRun(const AttentionRuns& p, const TensorCore& core, std::int64_t kv_head, std::int64_t run)
       : p_(p), core_(core), kv_head_(kv_head), run_(run) {}
 
   __device__ void row(std::int64_t row, float* scratch, bf16* weights, float* exponents) {
-    const std::int64_t d = p_.args.head_dim, seen = p_.visible(row);
+    const std::int64_t d = p_.args.head_dim, seen = p_.visible(row), first_seen = p_.first_visible(row);
     float* state = p_.state(kv_head_, row, run_);
     float top = -INFINITY;
     for (std::int64_t i = threadIdx.x; i < d + 1; i += blockDim.x) state[1 + i] = 0;
     for (int block = 0; block < p_.span; ++block) {
-      const std::int64_t first = run_ * p_.run_keys() + std::int64_t{block} * kAttentionBlock;
+      const std::int64_t first = (p_.first_run(row) + run_) * p_.run_keys() + std::int64_t{block} * kAttentionBlock;
       if (first >= seen) break;
-      const float own = weigh(row, first, seen, scratch, weights, exponents);
+      if (first + kAttentionBlock <= first_seen) continue;
+      const float own = weigh(row, first, scratch, weights, exponents);
       if (own == INFINITY) {
         top = INFINITY;
         break;
@@ -50,11 +53,10 @@ class ScalarRun {
 
  private:
   /// Weights of a block relative to its M, which is returned; +Inf for a broken row.
-  __device__ float weigh(std::int64_t row, std::int64_t first, std::int64_t seen, float* scratch, bf16* weights,
-                         float* exponents) const {
+  __device__ float weigh(std::int64_t row, std::int64_t first, float* scratch, bf16* weights, float* exponents) const {
     const std::int64_t d = p_.args.head_dim, key = first + threadIdx.x;
     float t = -INFINITY;
-    if (key < seen) {
+    if (key >= p_.first_visible(row) && key < p_.visible(row)) {
       t = attention_unit_exponent(core_, p_.args.q + p_.element(kv_head_, row),
                                   p_.args.k + p_.key_element(kv_head_, key), d, p_.args.log2e_scale);
     }
@@ -85,14 +87,14 @@ class ScalarRun {
 };
 
 __global__ void __launch_bounds__(kScalarThreads)
-    scalar_run_kernel(AttentionRuns p, TensorCore core, std::int64_t tile_rows, const int* marks) {
+    scalar_run_kernel(AttentionRuns p, TensorCore core, const int* marks) {
   __shared__ float scratch[32], exponents[kAttentionBlock];
   __shared__ bf16 weights[kAttentionBlock];
   const std::int64_t tile = blockIdx.x, run = blockIdx.y, kv_head = blockIdx.z;
   if (marks != nullptr && marks[(kv_head * gridDim.y + run) * gridDim.x + tile] == 0) return;
   ScalarRun scalar(p, core, kv_head, run);
-  const std::int64_t end = (tile + 1) * tile_rows < p.rows ? (tile + 1) * tile_rows : p.rows;
-  for (std::int64_t row = tile * tile_rows; row < end; ++row) scalar.row(row, scratch, weights, exponents);
+  const std::int64_t end = (tile + 1) * p.tile_rows < p.rows ? (tile + 1) * p.tile_rows : p.rows;
+  for (std::int64_t row = tile * p.tile_rows; row < end; ++row) scalar.row(row, scratch, weights, exponents);
 }
 
 /// Merges states one by one.
@@ -112,13 +114,14 @@ __global__ void merge_kernel(AttentionRuns p) {
   const std::int64_t runs_of_superblock = kAttentionSuperblock / kAttentionBlock / p.span;
   for (std::int64_t index = grid_thread(); index < count; index += grid_threads()) {
     const std::int64_t i = index % d, row = index / d % p.rows, kv_head = index / d / p.rows;
-    const std::int64_t runs = (p.visible(row) + p.run_keys() - 1) / p.run_keys();
+    const std::int64_t first_run = p.first_run(row), runs = (p.visible(row) + p.run_keys() - 1) / p.run_keys();
     MergedSum n, l;
     bool broken = false;
-    for (std::int64_t first = 0; first < runs; first += runs_of_superblock) {
+    for (std::int64_t run = p.first_visible(row) / p.run_keys(); run < runs;) {
+      const std::int64_t next = (run / runs_of_superblock + 1) * runs_of_superblock;
       MergedSum part_n, part_l;
-      for (std::int64_t run = first; run < runs && run < first + runs_of_superblock; ++run) {
-        const float* state = p.state(kv_head, row, run);
+      for (; run < runs && run < next; ++run) {
+        const float* state = p.state(kv_head, row, run - first_run);
         broken = broken || state[0] == INFINITY;
         part_l.add(state[0], state[1]);
         part_n.add(state[0], state[2 + i]);
@@ -155,18 +158,27 @@ const RunKernel* run_kernel(const AttentionArgs& args, const TensorCore& core) {
   return nullptr;
 }
 
+/// A bound of the runs that a tile sees something of: its keys may begin and end within one. [ATTN-VISIBLE]
+std::int64_t most_runs(const AttentionRuns& p) {
+  const std::int64_t all = (p.args.kv_len + p.run_keys() - 1) / p.run_keys();
+  if (p.args.mask != Mask::chunked) return all;
+  const std::int64_t keys = std::min(p.args.kv_len, p.args.chunk) + p.tile_rows;
+  return std::min(all, (keys + p.run_keys() - 2) / p.run_keys() + 1);
+}
+
 }  // namespace
 
 void attention_unit(const AttentionArgs& args, Stream stream, Repair repair) {
   if (args.q_len == 0 || args.q_heads == 0) return;
   const TensorCore core = tensor_core(bf16_unit(args.accumulate), OperandClass::bf16, OutDtype::float32);
-  AttentionRuns p{args, 1, 0, args.q_len * (args.q_heads / args.kv_heads), nullptr};
+  AttentionRuns p{args, 1, 1, args.q_len * args.group(), 0, nullptr};
   const int warps = p.rows <= kRowsOfWarp ? 1 : p.rows <= 4 * kRowsOfWarp ? 4 : 8;
-  const std::int64_t tile_rows = std::int64_t{warps} * kRowsOfWarp, tiles = (p.rows + tile_rows - 1) / tile_rows;
+  p.tile_rows = std::int64_t{warps} * kRowsOfWarp;
+  const std::int64_t tiles = (p.rows + p.tile_rows - 1) / p.tile_rows;
   // Whole superblocks keep states few; single blocks fill a device that the rows alone do not.
   const bool few = tiles * args.kv_heads < device_facts().multiprocessors;
   p.span = few ? 1 : kAttentionSuperblock / kAttentionBlock;
-  p.runs = (args.kv_len + p.run_keys() - 1) / p.run_keys();
+  p.runs = most_runs(p);
   const Workspace<float> states(kOp, args.kv_heads * p.rows * p.runs * (args.head_dim + 2), stream);
   p.states = states.get();
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(p.runs), static_cast<unsigned>(args.kv_heads));
@@ -176,10 +188,10 @@ void attention_unit(const AttentionArgs& args, Stream stream, Repair repair) {
     check(cudaMemsetAsync(marks.get(), 0, static_cast<std::size_t>(count) * sizeof(int), stream), kOp);
     kernel->launch(p, warps, grid, marks.get(), stream);
     if (repair == Repair::special) {
-      launch(kOp, scalar_run_kernel, grid, kScalarThreads, 0, stream, p, core, tile_rows, marks.get());
+      launch(kOp, scalar_run_kernel, grid, kScalarThreads, 0, stream, p, core, marks.get());
     }
   } else {
-    launch(kOp, scalar_run_kernel, grid, kScalarThreads, 0, stream, p, core, tile_rows, nullptr);
+    launch(kOp, scalar_run_kernel, grid, kScalarThreads, 0, stream, p, core, nullptr);
   }
   const std::int64_t outputs = args.kv_heads * p.rows * args.head_dim;
   launch(kOp, merge_kernel, blocks_for(outputs, 256), 256, 0, stream, p);

@@ -25,8 +25,8 @@ inline constexpr std::size_t kRunShared =
 
 /// The fragment of a row pair of one lane: rows g and g + 8 of its warp.
 struct RowPair {
-  std::int64_t row[2];      // of the kv head
-  std::int64_t visible[2];  // 0 for what is no row
+  std::int64_t row[2];                // of the kv head
+  std::int64_t first[2], visible[2];  // 0 for what is no row
 };
 
 /// A block of 128 keys or values, from global to shared; rows past the last key are zero.
@@ -77,6 +77,14 @@ class UnitRun {
     float scores[kAttentionBlock / 8][4];
     const int g = lane_index() / 4, t = lane_index() % 4;
     float largest[2] = {-INFINITY, -INFINITY};
+    int own[2];         // the lane's first key, counted from the first that the row sees in this block
+    unsigned count[2];  // how many it sees
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int seen = in_block(rows_.first[r] - first);
+      own[r] = 2 * t - seen;
+      count[r] = static_cast<unsigned>(in_block(rows_.visible[r] - first) - seen);
+    }
 #pragma unroll
     for (int j = 0; j < kAttentionBlock / 8; ++j) {
       float (&s)[4] = scores[j];
@@ -88,7 +96,7 @@ class UnitRun {
       }
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const bool seen = first + 8 * j + 2 * t + i % 2 < rows_.visible[i / 2];
+        const bool seen = static_cast<unsigned>(8 * j + i % 2 + own[i / 2]) < count[i / 2];
         s[i] = seen ? mul32(p_.args.log2e_scale, s[i]) : -INFINITY;
         broken_[i / 2] = broken_[i / 2] || !(s[i] < INFINITY);  // NaN or +Inf
         largest[i / 2] = s[i] > largest[i / 2] ? s[i] : largest[i / 2];
@@ -170,6 +178,10 @@ class UnitRun {
   }
 
  private:
+  /// The nearest place of a block to a key, counted from the block's first.
+  __device__ static int in_block(std::int64_t key) {
+    return static_cast<int>(key < 0 ? 0 : key < kAttentionBlock ? key : kAttentionBlock);
+  }
   __device__ bf16 weight(float t, int r) const {
     if (!(t > -INFINITY && t < INFINITY)) return bf16{0};
     return attention_unit_weight(weight_of_finite(t, thresholds_), block_top_[r]);
@@ -188,14 +200,13 @@ class UnitRun {
   bool broken_[2] = {false, false}, special_ = false;
 };
 
-/// Grid: tiles of rows, runs, kv heads. A tile whose sums are special leaves a mark for the scalar kernel.
+/// Grid: tiles of rows, runs of a tile, kv heads. A tile whose sums are special leaves a mark for the scalar kernel.
 template <int d>
 __global__ void __launch_bounds__(256) unit_run_kernel(AttentionRuns p, int* special) {
   auto* thresholds = shared_memory<std::uint32_t>();
   auto* keys = reinterpret_cast<bf16*>(thresholds + 128);
   bf16* values = keys + kAttentionBlock * kRowStride<d>;
-  const std::int64_t tile_rows = static_cast<std::int64_t>(blockDim.x) / 32 * kRowsOfWarp;
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * tile_rows, run = blockIdx.y, kv_head = blockIdx.z;
+  const std::int64_t begin = blockIdx.x * p.tile_rows, run = blockIdx.y, kv_head = blockIdx.z;
   for (int i = static_cast<int>(threadIdx.x); i < 128; i += static_cast<int>(blockDim.x)) {
     thresholds[i] = weight_threshold(i);
   }
@@ -203,11 +214,15 @@ __global__ void __launch_bounds__(256) unit_run_kernel(AttentionRuns p, int* spe
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     rows.row[r] = begin + warp_index() * kRowsOfWarp + lane_index() / 4 + 8 * r;
-    rows.visible[r] = rows.row[r] < p.rows ? p.visible(rows.row[r]) : 0;
+    const bool there = rows.row[r] < p.rows;
+    rows.first[r] = there ? p.first_visible(rows.row[r]) : 0;
+    rows.visible[r] = there ? p.visible(rows.row[r]) : 0;
   }
-  const std::int64_t last = begin + tile_rows < p.rows ? begin + tile_rows : p.rows;
-  const std::int64_t from = run * p.run_keys(), seen = p.visible(last - 1);
-  const std::int64_t to = from + p.run_keys() < seen ? from + p.run_keys() : seen;
+  const std::int64_t last = begin + p.tile_rows < p.rows ? begin + p.tile_rows : p.rows;
+  const std::int64_t run_begin = (p.first_run(begin) + run) * p.run_keys(), run_end = run_begin + p.run_keys();
+  const std::int64_t first_seen = p.first_visible(begin) / kAttentionBlock * kAttentionBlock;
+  const std::int64_t from = first_seen > run_begin ? first_seen : run_begin, seen = p.visible(last - 1);
+  const std::int64_t to = run_end < seen ? run_end : seen;
   if (from >= to) return;
   UnitRun<d> state(p, kv_head, rows, thresholds);
   load_block<d>(p, p.args.k, kv_head, from, keys);

@@ -28,8 +28,8 @@ __device__ __forceinline__ Bf16x8 table8(const float* table) {
 }
 
 /// A block turns all heads of its tokens, 8 pairs per thread. [ROPE-ROTATE]
-__global__ void rope_kernel8(const bf16* x, std::int64_t tokens, int heads, int half, const float* cos,
-                             const float* sin, bf16* out) {
+__global__ void rotate_half_kernel8(const bf16* x, std::int64_t tokens, int heads, int half, const float* cos,
+                                    const float* sin, bf16* out) {
   const int across = half / 8, items = heads * across;
   for (std::int64_t token = blockIdx.x; token < tokens; token += gridDim.x) {
     for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
@@ -49,15 +49,43 @@ __global__ void rope_kernel8(const bf16* x, std::int64_t tokens, int heads, int 
   }
 }
 
+/// The same of interleaved pairs, 4 per thread. [ROPE-INTERLEAVED]
+__global__ void interleaved_kernel4(const bf16* x, std::int64_t tokens, int heads, int half, const float* cos,
+                                    const float* sin, bf16* out) {
+  const int across = half / 4, items = heads * across;
+  for (std::int64_t token = blockIdx.x; token < tokens; token += gridDim.x) {
+    for (int item = static_cast<int>(threadIdx.x); item < items; item += static_cast<int>(blockDim.x)) {
+      const int i = 4 * (item % across);
+      const Vector<float, 4> c = load<4>(cos + token * half + i), s = load<4>(sin + token * half + i);
+      const std::int64_t at = token * heads * 2 * half + 8 * static_cast<std::int64_t>(item);
+      Bf16x8 turned = load8(x + at);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float a = low_value(turned.pair[j]), b = high_value(turned.pair[j]);
+        turned.pair[j] = round2<bf16>(sub32(mul32(a, c.item[j]), mul32(b, s.item[j])),
+                                      add32(mul32(a, s.item[j]), mul32(b, c.item[j])));
+      }
+      store8(canonical8(turned), out + at);
+    }
+  }
+}
+
 /// One pair per thread.
 __global__ void rope_kernel(const bf16* x, std::int64_t pairs, std::int64_t heads, std::int64_t half, const float* cos,
-                            const float* sin, bf16* out) {
+                            const float* sin, RopeLayout layout, bf16* out) {
+  const bool interleaved = layout == RopeLayout::interleaved;
   for (std::int64_t item = grid_thread(); item < pairs; item += grid_threads()) {
-    const std::int64_t token = item / (heads * half), i = item % half, at = item / half * 2 * half + i;
-    bf16 first = x[at], second = x[at + half];
-    rope_rotate(rnbf(cos[token * half + i]), rnbf(sin[token * half + i]), first, second);
+    const std::int64_t token = item / (heads * half), i = item % half, head = item / half * 2 * half;
+    const std::int64_t at = head + (interleaved ? 2 * i : i), apart = interleaved ? 1 : half;
+    const float c = cos[token * half + i], s = sin[token * half + i];
+    bf16 first = x[at], second = x[at + apart];
+    if (interleaved) {
+      rope_interleaved(c, s, first, second);
+    } else {
+      rope_rotate(rnbf(c), rnbf(s), first, second);
+    }
     out[at] = first;
-    out[at + half] = second;
+    out[at + apart] = second;
   }
 }
 
@@ -70,15 +98,17 @@ void rope_table(const std::int64_t* positions, std::int64_t count, const float* 
 }
 
 void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos, const float* sin,
-          bf16* out, Stream stream) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // of what rope_kernel8 counts in int
-  if (half % 8 == 0 && half > 0 && heads * half < kMost && aligned(16, x, cos, sin, out)) {
-    launch("rope", rope_kernel8, heads == 0 ? 0 : blocks_for(tokens, 1), kThreads, 0, stream, x, tokens, heads, half,
-           cos, sin, out);
+          RopeLayout layout, bf16* out, Stream stream) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // of what the kernels of vectors count in int
+  const bool interleaved = layout == RopeLayout::interleaved;
+  if (half % (interleaved ? 4 : 8) == 0 && half > 0 && heads * half < kMost && aligned(16, x, cos, sin, out)) {
+    launch("rope", interleaved ? interleaved_kernel4 : rotate_half_kernel8, heads == 0 ? 0 : blocks_for(tokens, 1),
+           kThreads, 0, stream, x, tokens, heads, half, cos, sin, out);
     return;
   }
   const std::int64_t pairs = tokens * heads * half;
-  launch("rope", rope_kernel, blocks_for(pairs, kThreads), kThreads, 0, stream, x, pairs, heads, half, cos, sin, out);
+  launch("rope", rope_kernel, blocks_for(pairs, kThreads), kThreads, 0, stream, x, pairs, heads, half, cos, sin, layout,
+         out);
 }
 
 }  // namespace fp8ref::cuda

@@ -87,7 +87,9 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:
+def load(
+    checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact", weights: str = "mapped"
+) -> Model:
     """Open a checkpoint folder as a model.
 
     Args:
@@ -97,6 +99,8 @@ def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: s
         backend: ``cpu`` (C++), ``cuda`` (a GPU) or ``golden`` (numpy, the specification).
         accumulate: the accumulator of every FP8 matrix multiply, as :func:`scaled_mm` has it; or ``"sm90"``,
             ``"sm89"`` or ``"sm80"``: the whole model in the arithmetic of that tensor core.
+        weights: ``"mapped"``, or ``"streamed"`` (not on golden): memory is given back while the model runs, for a
+            checkpoint larger than memory; the same bits.
 
     Returns:
         A model with ``logits(tokens) -> float32 (T, V)`` and ``generate(tokens, max_new_tokens=...) -> list[int]``; for
@@ -116,4 +120,4 @@ def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: s
     """
     from .model import load as load_model
 
-    return load_model(checkpoint, backend=backend, accumulate=accumulate)
+    return load_model(checkpoint, backend=backend, accumulate=accumulate, weights=weights)

@@ -12,10 +12,10 @@ void rope_table(Address positions, std::int64_t count, Address inv, std::int64_t
 }
 
 /// x: (tokens, heads, 2 * half); cos and sin: (tokens, half)
-void rope(Address x, std::int64_t tokens, std::int64_t heads, std::int64_t half, Address cos, Address sin, Address out,
-          Address stream) {
+void rope(Address x, std::int64_t tokens, std::int64_t heads, std::int64_t half, Address cos, Address sin,
+          std::string_view layout, Address out, Address stream) {
   fp8ref::cuda::rope(at<const fp8ref::bf16>(x), tokens, heads, half, at<const float>(cos), at<const float>(sin),
-                     at<fp8ref::bf16>(out), stream_at(stream));
+                     layout_of(layout), at<fp8ref::bf16>(out), stream_at(stream));
 }
 
 }  // namespace

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Accumulate, AccumulateOption, Backend, BackendOption, ThreadsOption, misuse, progress, set_threads
+from .common import (
+    Accumulate,
+    AccumulateOption,
+    Backend,
+    BackendOption,
+    ThreadsOption,
+    Weights,
+    WeightsOption,
+    misuse,
+    progress,
+    set_threads,
+)
 
 if TYPE_CHECKING:
     from ..model import Model, Tokenizer
@@ -35,6 +46,7 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(min=0, help="Stop after so many tokens.")] = 128,
     backend: BackendOption = Backend.CPU,
     accumulate: AccumulateOption = Accumulate.EXACT,
+    weights: WeightsOption = Weights.MAPPED,
     threads: ThreadsOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print ids and text as JSON at the end.")] = False,
 ) -> None:
@@ -60,7 +72,7 @@ def generate(
     ids = encode_prompt(tokenizer, prompt, chat, system, date)
     set_threads(threads)
     with progress(f"loading on {backend.value}"):
-        model = load(checkpoint, backend=backend.value, accumulate=accumulate.value)
+        model = load(checkpoint, backend=backend.value, accumulate=accumulate.value, weights=weights.value)
     if json:
         new = answer(model, ids, max_new_tokens)
         document = {"prompt_ids": ids, "ids": new, "text": tokenizer.decode(new)}

@@ -40,6 +40,14 @@ def dispatch_arrays(x: Any, experts: Any, scores: Any, num_experts: Any) -> tupl
 
 def combine_arrays(routed: Any, order: Any, shared: Any) -> tuple[Array, Int64, Array]:
     """Rows of experts, their places, and rows to add them to. [COMBINE-SHAPES]"""
+    parts, places, other = combine_shapes(routed, order, shared)
+    if not np.array_equal(np.sort(places), np.arange(len(places))):
+        raise fail("combine", f"order must be a permutation of 0 to {len(places) - 1}")
+    return parts, places, other
+
+
+def combine_shapes(routed: Any, order: Any, shared: Any) -> tuple[Array, Int64, Array]:
+    """The same, without a look at the numbers of order."""
     op = "combine"
     parts, other = bf16_array(op, "routed", routed, 2), bf16_array(op, "shared", shared, 2)
     places = integers_array(op, "order", order, 1)
@@ -48,6 +56,4 @@ def combine_arrays(routed: Any, order: Any, shared: Any) -> tuple[Array, Int64, 
     if not whole or parts.shape[1] != other.shape[1] or places.shape != (rows,):
         got = f"routed {parts.shape}, order {places.shape}, shared {other.shape}"
         raise fail(op, f"expected routed (T * k, H), order (T * k,) and shared (T, H); got {got}")
-    if not np.array_equal(np.sort(places), np.arange(rows)):
-        raise fail(op, f"order must be a permutation of 0 to {rows - 1}")
     return parts, places, other

@@ -23,6 +23,8 @@ from ..golden.llama import ACCUMULATORS, LlamaConfig, Trace
 from ..golden.sample import sample
 from .generate import generate
 
+WEIGHTS = ("mapped", "streamed")  # [LLAMA-STREAM]
+
 Float32 = NDArray[np.float32]
 Tokens = Sequence[int] | NDArray[Any]
 
@@ -30,7 +32,7 @@ Tokens = Sequence[int] | NDArray[Any]
 class Engine(Protocol):
     """What a backend's model can do; tokens and vision states are checked before they reach it.
 
-    The C++ model is one: ``backends.cpu.llama.Llama.load(folder, accumulate)``.
+    The C++ model is one: ``backends.cpu.llama.Llama.load(folder, accumulate, weights)``.
     """
 
     @property
@@ -229,17 +231,21 @@ def _once(vision_states: Any) -> Iterator[Any]:
     return itertools.chain([vision_states], itertools.repeat(None))
 
 
-def _engine(reader: LlamaReader, backend: str, accumulate: str) -> Engine:
+def _engine(reader: LlamaReader, backend: str, accumulate: str, weights: str) -> Engine:
     if backend == "golden":
+        if weights != "mapped":
+            raise OpError(f"llama: weights of golden are 'mapped', got {weights!r}")
         return GoldenEngine(reader, accumulate)
     functions(backend)  # or the error that says what is missing
     engine: Engine = importlib.import_module(f"{BACKENDS[backend]}.llama").Llama.load(
-        reader.checkpoint.path, accumulate
+        reader.checkpoint.path, accumulate, weights
     )
     return engine
 
 
-def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:
+def load(
+    path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact", weights: str = "mapped"
+) -> Model:
     """Open a checkpoint folder as a model.
 
     Args:
@@ -247,12 +253,15 @@ def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "
         backend: ``"cpu"`` (C++), ``"cuda"`` (its weights on the device in use) or ``"golden"`` (numpy).
         accumulate: the accumulator of FP8 matrix products, as :func:`fp8ref.scaled_mm` has it; or the mode of the whole
             model: ``"sm90"``, ``"sm89"`` or ``"sm80"``. [LLAMA-MODES]
+        weights: ``"mapped"``, or ``"streamed"``: pages of the files are given back as soon as they have been used, so
+            that a checkpoint of any size takes little memory. No bit depends on it. [LLAMA-STREAM]
 
     Raises:
         CheckpointError: the folder is damaged; the message names the file and the tensor or key.
         UnsupportedError: it asks for something that fp8ref does not implement.
         BackendError: the backend is unknown or not installed.
-        OpError: the accumulator is unknown, or the mode has no FP8 matrix product and the model needs one.
+        OpError: a word is unknown, the mode has no FP8 matrix product and the model needs one, or golden is asked to
+            stream.
 
     Example:
         >>> model = load("SmolLM2-135M-Instruct-FP8", backend="golden")  # doctest: +SKIP
@@ -261,5 +270,6 @@ def load(path: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "
     if backend not in BACKENDS:
         raise BackendError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     choice("llama", "accumulate", accumulate, ACCUMULATORS)
+    choice("llama", "weights", weights, WEIGHTS)
     reader = LlamaReader(Checkpoint(os.fspath(path)))
-    return Model(_engine(reader, backend, accumulate), reader.config, backend, accumulate)
+    return Model(_engine(reader, backend, accumulate, weights), reader.config, backend, accumulate)

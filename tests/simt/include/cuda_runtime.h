@@ -73,6 +73,13 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   for (int i = 0; i < 32; ++i) bits |= (values[i] != 0 ? 1u : 0u) << i;
   return bits;
 }
+template <class T>
+unsigned __match_any_sync(unsigned, T value) {
+  const T* values = fp8ref::simt::warp_values(value);
+  unsigned bits = 0;
+  for (int i = 0; i < 32; ++i) bits |= (values[i] == value ? 1u : 0u) << i;
+  return bits;
+}
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == 0xFFFFFFFF; }
 

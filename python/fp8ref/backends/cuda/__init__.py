@@ -10,7 +10,9 @@ them would mean waiting for the device; there it is the caller's duty that
 
 - no scale has its sign bit set: it would be multiplied by as it is;
 - ``offsets`` do not decrease and lie in 0 to the rows of ``a``: others make kernels read and write out of bounds;
-- ``positions`` lie in [0, 2**24): others are rounded to float32.
+- ``positions`` lie in [0, 2**24): others are rounded to float32;
+- ``experts`` of dispatch lie in [0, num_experts), and ``order`` of combine is a permutation: others make kernels read
+  and write out of bounds.
 
 Numbers that are no arrays to the kernels (``scale_ub``, ``out_scale``, ``eps``, the ``scale`` of attention) are read
 from a device array where one is given, which waits for the stream. All operands must be on one device; scales, offsets,
