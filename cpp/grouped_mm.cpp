@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// grouped_mm over arrays (spec/grouped_mm.md): a scaled_mm for every expert that has rows. Many small groups run in
-// parallel, each on one thread; otherwise one after the other, each in parallel.
+// grouped_mm over arrays (spec/grouped_mm.md): a scaled_mm for every expert that has rows.
 #include "fp8ref/grouped_mm.h"
 
 #include <algorithm>
 #include <vector>
 
 #include "fp8ref/cpu.h"
+#include "groups.h"
 #include "parallel.h"
 
 namespace fp8ref::cpu {
@@ -14,13 +14,14 @@ namespace {
 
 std::int64_t size_of(OutDtype type) { return type == OutDtype::float32 ? 4 : type == OutDtype::float8_e4m3fn ? 1 : 2; }
 
-/// The product of one expert.
+}  // namespace
+
 ScaledMmArgs group(const GroupedMmArgs& args, std::int64_t expert) {
   const std::int64_t row = args.offsets[expert];
   ScaledMmArgs one = args.all;
   one.m = args.offsets[expert + 1] - row;
   one.a = static_cast<const std::uint8_t*>(one.a) + row * one.k;  // codes are bytes
-  one.b = static_cast<const std::uint8_t*>(one.b) + expert * one.n * one.k;
+  if (one.b != nullptr) one.b = static_cast<const std::uint8_t*>(one.b) + expert * one.n * one.k;
   one.a_scale.data = one.a_scale.of_row(row);
   one.b_scale.data += expert * args.b_scale_stride;
   if (one.bias != nullptr) one.bias += expert * one.n;
@@ -28,20 +29,22 @@ ScaledMmArgs group(const GroupedMmArgs& args, std::int64_t expert) {
   return one;
 }
 
-}  // namespace
-
-void grouped_mm(const GroupedMmArgs& args) {
-  std::vector<std::int64_t> experts;  // those with rows [GROUPED-EMPTY]
+void for_groups(const std::int64_t* offsets, std::int64_t experts,
+                const std::function<void(std::int64_t, std::int64_t, std::int64_t)>& body) {
+  std::vector<std::int64_t> taken;  // experts with rows
   std::int64_t rows = 0, largest = 0;
-  for (std::int64_t e = 0; e < args.experts; ++e) {
-    const std::int64_t m = args.offsets[e + 1] - args.offsets[e];
-    if (m > 0) experts.push_back(e);
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const std::int64_t m = offsets[e + 1] - offsets[e];
+    if (m > 0) taken.push_back(e);
     rows += m;
     largest = std::max(largest, m);
   }
-  const auto count = static_cast<std::int64_t>(experts.size());
+  const auto count = static_cast<std::int64_t>(taken.size());
   auto run = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) scaled_mm(group(args, experts[static_cast<std::size_t>(i)]));
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t e = taken[static_cast<std::size_t>(i)];
+      body(e, offsets[e], offsets[e + 1] - offsets[e]);
+    }
   };
   // Only where no group is so large that the other threads would wait for it.
   if (largest * threads() * 4 <= rows) {
@@ -49,6 +52,11 @@ void grouped_mm(const GroupedMmArgs& args) {
   } else {
     run(0, count);
   }
+}
+
+void grouped_mm(const GroupedMmArgs& args) {
+  for_groups(args.offsets, args.experts,
+             [&](std::int64_t expert, std::int64_t, std::int64_t) { scaled_mm(group(args, expert)); });
 }
 
 }  // namespace fp8ref::cpu

@@ -9,18 +9,27 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "fp8ref/args.h"
+#include "fp8ref/llama.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/rules.h"
 
 namespace fp8ref {
 
 struct RmsnormArgs {
-  const bf16 *x, *weight;
+  const bf16 *x, *weight;  // weight: nullptr for the weightless form
   std::int64_t rows, cols;
   float eps;
-  bf16* out;
+  bf16* out;  // may be x
+};
+struct RopeArgs {
+  const bf16* x;
+  std::int64_t tokens, heads, half;
+  const float *cos, *sin;
+  RopeLayout layout;
+  bf16* out;  // may be x
 };
 struct LinearArgs {
   const bf16 *x, *w;  // (m, k) and (n, k)
@@ -29,6 +38,44 @@ struct LinearArgs {
   const RowFacts* facts;  // of w
   Accumulate accumulate;  // a mode, or a unit
   bf16* out;
+};
+
+// ---- mixtures of experts --------------------------------------------------------------------------------------------
+struct RouteArgs {
+  const bf16* logits;  // (tokens, experts)
+  std::int64_t tokens, experts, top_k;
+  std::int64_t* ids;  // (tokens, top_k)
+  bf16* scores;
+};
+struct DispatchArgs {
+  const bf16* x;  // (tokens, cols)
+  const std::int64_t* ids;
+  const bf16* scores;
+  std::int64_t tokens, top_k, cols, experts;
+  bf16* inputs;  // (tokens * top_k, cols)
+  std::int64_t *order, *offsets;
+};
+struct CombineArgs {
+  const bf16* routed;  // (tokens * top_k, cols)
+  const std::int64_t* order;
+  const bf16* shared;  // (tokens, cols)
+  std::int64_t tokens, top_k, cols;
+  bf16* out;  // may be shared
+};
+/// Rows that are sorted by expert: those of expert e are offsets[e] to offsets[e + 1] - 1.
+struct Groups {
+  std::int64_t rows, experts;
+  const std::int64_t* offsets;
+};
+/// The bf16 projection of each expert, kept by keep_experts.
+struct GroupedLinearArgs {
+  const bf16* x;  // (rows, k)
+  Groups groups;
+  std::span<const bf16* const> w;  // of each expert
+  std::int64_t w_stride;           // as it was where they were kept
+  std::int64_t n, k;
+  Accumulate accumulate;
+  bf16* out;  // (rows, n)
 };
 
 class Ops {
@@ -44,6 +91,11 @@ class Ops {
   /// Waits for all work before it.
   virtual void download(void* host, const void* from, std::size_t bytes) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  /// keep, for the same matrix (n, k) of every expert. On a device they lie one after the other.
+  virtual std::vector<const e4m3*> keep_experts(std::span<const e4m3* const> host, std::int64_t n, std::int64_t k) = 0;
+  /// stride: 0, or element (i, j) of a matrix is host[e][j * stride + i].
+  virtual std::vector<const bf16*> keep_experts(std::span<const bf16* const> host, std::int64_t n, std::int64_t k,
+                                                std::int64_t stride) = 0;
 
   // ---- how it likes to work -----------------------------------------------------------------------------------------
   /// Tokens that go through the layers together, to bound the memory of their activations. No bit depends on it.
@@ -57,19 +109,33 @@ class Ops {
   virtual void rmsnorm(const RmsnormArgs& args) = 0;
   virtual void quantize(const bf16* x, std::int64_t rows, std::int64_t cols, const Rule& rule, e4m3* codes,
                         float* scale) = 0;
+  virtual void dequantize(const e4m3* codes, std::int64_t rows, std::int64_t cols, const TileScales& scales,
+                          bf16* out) = 0;
   virtual void scaled_mm(const ScaledMmArgs& args) = 0;
   virtual void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts* facts) = 0;
   virtual void linear(const LinearArgs& args) = 0;
-  virtual void rope(const bf16* x, std::int64_t tokens, std::int64_t heads, std::int64_t half, const float* cos,
-                    const float* sin, bf16* out) = 0;
+  virtual void rope(const RopeArgs& args) = 0;
+  /// x: (tokens, width). out may be x.
+  virtual void temperature(const bf16* x, std::int64_t tokens, std::int64_t width, const float* factors, bf16* out) = 0;
   virtual void attention(const AttentionArgs& args) = 0;
   virtual void silu_mul(const bf16* gate, const bf16* up, std::int64_t n, bf16* out) = 0;
   virtual void residual(const bf16* x, const bf16* y, std::int64_t n, bf16* out) = 0;
+  virtual void gated_residual(const bf16* x, const bf16* y, const bf16* gate, std::int64_t n, bf16* out) = 0;
   virtual void widen(const bf16* x, std::int64_t n, float* out) = 0;
   virtual void sample(const float* logits, std::int64_t rows, std::int64_t vocab, std::int64_t* ids) = 0;
 
-  // ---- two in one, where that saves a trip through memory
-  // -------------------------------------------------------------
+  // ---- mixtures of experts ------------------------------------------------------------------------------------------
+  virtual void route(const RouteArgs& args) = 0;
+  virtual void dispatch(const DispatchArgs& args) = 0;
+  virtual void combine(const CombineArgs& args) = 0;
+  /// quantize by a rule whose scale is given, each row by its expert's of `given`; row_scales: (rows).
+  virtual void quantize_experts(const bf16* x, const Groups& groups, std::int64_t cols, const Rule& rule,
+                                const float* given, e4m3* codes, float* row_scales) = 0;
+  /// weights: kept by keep_experts, in the place of args.all.b.
+  virtual void grouped_mm(const GroupedMmArgs& args, std::span<const e4m3* const> weights) = 0;
+  virtual void grouped_linear(const GroupedLinearArgs& args) = 0;
+
+  // ---- two in one, where that saves a trip through memory -----------------------------------------------------------
   virtual void rmsnorm_quantize(const RmsnormArgs& args, const Rule& rule, e4m3* codes, float* scale) {
     rmsnorm(args);
     quantize(args.out, args.rows, args.cols, rule, codes, scale);
@@ -81,7 +147,8 @@ class Ops {
   }
 };
 
-std::unique_ptr<Ops> cpu_ops();
+/// With `streamed` weights, pages of the storage are given back as soon as a product has used them. [LLAMA-STREAM]
+std::unique_ptr<Ops> cpu_ops(std::shared_ptr<const WeightStorage> storage, Weights weights);
 
 /// Memory of a device for elements of T; what it holds at first is anything.
 template <class T>

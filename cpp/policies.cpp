@@ -85,8 +85,7 @@ const Rule& rule_of(std::string_view name) {
 }
 
 Mask mask_of(std::string_view name) {
-  static constexpr Table<Mask, 3> table{
-      {{"causal", Mask::causal}, {"chunked", Mask::chunked}, {"full", Mask::full}}};
+  static constexpr Table<Mask, 3> table{{{"causal", Mask::causal}, {"chunked", Mask::chunked}, {"full", Mask::full}}};
   return lookup("mask", name, table);
 }
 
@@ -94,6 +93,11 @@ RopeLayout layout_of(std::string_view name) {
   static constexpr Table<RopeLayout, 2> table{
       {{"rotate_half", RopeLayout::rotate_half}, {"interleaved", RopeLayout::interleaved}}};
   return lookup("layout", name, table);
+}
+
+Weights weights_of(std::string_view name) {
+  static constexpr Table<Weights, 2> table{{{"mapped", Weights::mapped}, {"streamed", Weights::streamed}}};
+  return lookup("weights", name, table);
 }
 
 }  // namespace fp8ref

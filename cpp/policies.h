@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "fp8ref/args.h"
+#include "fp8ref/llama.h"
 #include "fp8ref/platform.h"
 #include "fp8ref/rules.h"
 
@@ -21,6 +22,7 @@ OutDtype out_dtype_of(std::string_view name);
 const Rule& rule_of(std::string_view name);
 Mask mask_of(std::string_view name);
 RopeLayout layout_of(std::string_view name);
+Weights weights_of(std::string_view name);
 
 /// All accumulators by name, for functions that take some of them.
 std::span<const std::pair<std::string_view, Accumulate>> accumulates();

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is loaded: processes and their threads would share the cores
@@ -12,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is loaded: processes and
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A shell starts what runs in the background with Ctrl-C ignored, and so would be the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The witness is slow on purpose, so neither an example's time nor slow generation says anything.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}

@@ -40,6 +40,7 @@ using fp8ref::out_dtype_of;
 using fp8ref::overflow_of;
 using fp8ref::rule_of;
 using fp8ref::scales_of;
+using fp8ref::weights_of;
 
 /// fp8ref::OpError and the others become the classes of fp8ref.errors.
 void register_errors();

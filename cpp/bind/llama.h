@@ -11,6 +11,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bind/bind.h"
@@ -18,6 +19,18 @@
 #include "fp8ref/llama.h"
 
 namespace fp8ref::bind {
+
+inline const char* family_name(Family family) {
+  switch (family) {
+    case Family::llama:
+      return "llama";
+    case Family::llama4:
+      return "llama4";
+    case Family::mllama:
+      return "mllama";
+  }
+  return "";
+}
 
 /// An owning numpy copy of a traced value; bfloat16 as uint16.
 template <class T>
@@ -37,8 +50,18 @@ inline nb::object array_of(const TraceValue& value) {
       return copied<std::uint8_t>(value);
     case TraceValue::Type::float32:
       return copied<float>(value);
+    case TraceValue::Type::int64:
+      return copied<std::int64_t>(value);
   }
   return nb::none();
+}
+
+/// Vision states (rows, hidden_size), bfloat16 as uint16.
+using Image = std::optional<In<std::uint16_t>>;
+
+inline std::optional<VisionStates> vision_states_of(const Image& image) {
+  if (!image) return std::nullopt;
+  return VisionStates{as_bf16(image->data()), static_cast<std::int64_t>(image->shape(0))};
 }
 
 /// Lets Python see signals, so that Ctrl-C ends a long forward. The caller works without the GIL; waiting for it costs
@@ -57,15 +80,18 @@ class SignalPoll {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+using Load = std::unique_ptr<Llama> (*)(const std::string&, Accumulate, Weights);
+
 /// A model, loaded by `load`, may run in one thread at a time: its cache has one state.
-template <std::unique_ptr<Llama> (*load)(const std::string&, Accumulate)>
+template <Load load>
 class Model {
  public:
-  Model(const nb::bytes& folder, std::string_view accumulate) {
+  Model(const nb::bytes& folder, std::string_view accumulate, std::string_view weights) {
     const std::string path(folder.c_str(), folder.size());
     const Accumulate accumulator = accumulate_of(accumulate);
+    const Weights kept = weights_of(weights);
     const nb::gil_scoped_release unlocked;
-    llama_ = load(path, accumulator);
+    llama_ = load(path, accumulator, kept);
   }
 
   std::int64_t length() const { return llama_->length(); }
@@ -74,7 +100,7 @@ class Model {
     llama_->reset();
   }
 
-  void forward(In<std::int64_t> tokens, Out<float> logits, std::optional<nb::callable> trace) {
+  void forward(In<std::int64_t> tokens, Out<float> logits, std::optional<nb::callable> trace, Image vision_states) {
     const Turn turn(busy_);
     Trace record;
     if (trace) {
@@ -85,24 +111,27 @@ class Model {
     }
     const nb::gil_scoped_release unlocked;
     llama_->forward({tokens.data(), tokens.size()}, static_cast<std::int64_t>(logits.shape(0)), logits.data(), record,
-                    SignalPoll());
+                    SignalPoll(), vision_states_of(vision_states));
   }
 
   std::vector<std::int64_t> generate(In<std::int64_t> tokens, std::int64_t max_new_tokens,
-                                     std::optional<nb::callable> on_token) {
+                                     std::optional<nb::callable> on_token, Image vision_states) {
     const Turn turn(busy_);
     auto report = [&on_token](std::int64_t id) {
       const nb::gil_scoped_acquire gil;
       if (on_token) (*on_token)(id);
     };
     const nb::gil_scoped_release unlocked;
-    return llama_->generate({tokens.data(), tokens.size()}, max_new_tokens, report, SignalPoll());
+    return llama_->generate({tokens.data(), tokens.size()}, max_new_tokens, report, SignalPoll(),
+                            vision_states_of(vision_states));
   }
 
   nb::dict config() const {
     const LlamaConfig& c = llama_->config();
-    nb::dict out, scaling;
+    nb::dict out, scaling, moe, temperature;
+    out["family"] = family_name(c.family);
     out["vocab_size"] = c.vocab_size;
+    out["embedding_rows"] = c.embedding_rows;
     out["hidden_size"] = c.hidden_size;
     out["intermediate_size"] = c.intermediate_size;
     out["num_hidden_layers"] = c.num_hidden_layers;
@@ -117,13 +146,28 @@ class Model {
     out["attention_bias"] = c.attention_bias;
     out["mlp_bias"] = c.mlp_bias;
     out["eos_token_ids"] = nb::cast(c.eos_token_ids);
-    if (!c.rope_scaling) return out;
-    scaling["factor"] = c.rope_scaling->factor;
-    scaling["low_freq_factor"] = c.rope_scaling->low_freq_factor;
-    scaling["high_freq_factor"] = c.rope_scaling->high_freq_factor;
-    scaling["original_max_position_embeddings"] =
-        static_cast<std::int64_t>(c.rope_scaling->original_max_position_embeddings);
-    out["rope_scaling"] = scaling;
+    out["kv_cache"] = c.fp8_kv_cache ? "float8_e4m3fn" : "bfloat16";
+    out["moe"] = nb::none();
+    out["temperature"] = nb::none();
+    if (c.rope_scaling) {
+      scaling["factor"] = c.rope_scaling->factor;
+      scaling["low_freq_factor"] = c.rope_scaling->low_freq_factor;
+      scaling["high_freq_factor"] = c.rope_scaling->high_freq_factor;
+      scaling["original_max_position_embeddings"] =
+          static_cast<std::int64_t>(c.rope_scaling->original_max_position_embeddings);
+      out["rope_scaling"] = scaling;
+    }
+    if (c.moe) {
+      moe["num_local_experts"] = c.moe->num_local_experts;
+      moe["num_experts_per_tok"] = c.moe->num_experts_per_tok;
+      moe["intermediate_size"] = c.moe->intermediate_size;
+      out["moe"] = moe;
+    }
+    if (c.temperature) {
+      temperature["floor_scale"] = c.temperature->floor_scale;
+      temperature["attn_scale"] = c.temperature->attn_scale;
+      out["temperature"] = temperature;
+    }
     return out;
   }
 
@@ -146,16 +190,19 @@ class Model {
   std::atomic<bool> busy_{false};
 };
 
-template <std::unique_ptr<Llama> (*load)(const std::string&, Accumulate)>
+template <Load load>
 void bind_model(nb::module_& m) {
   using Class = Model<load>;
   nb::class_<Class>(m, "Llama")
-      .def(nb::init<nb::bytes, std::string_view>(), nb::arg("folder"), nb::arg("accumulate"))
+      .def(nb::init<nb::bytes, std::string_view, std::string_view>(), nb::arg("folder"), nb::arg("accumulate"),
+           nb::arg("weights"))
       .def_prop_ro("config", &Class::config)
       .def_prop_ro("length", &Class::length)
       .def("reset", &Class::reset)
-      .def("forward", &Class::forward, nb::arg("tokens"), nb::arg("logits"), nb::arg("trace").none())
-      .def("generate", &Class::generate, nb::arg("tokens"), nb::arg("max_new_tokens"), nb::arg("on_token").none());
+      .def("forward", &Class::forward, nb::arg("tokens"), nb::arg("logits"), nb::arg("trace").none(),
+           nb::arg("vision_states").none())
+      .def("generate", &Class::generate, nb::arg("tokens"), nb::arg("max_new_tokens"), nb::arg("on_token").none(),
+           nb::arg("vision_states").none());
 }
 
 }  // namespace fp8ref::bind

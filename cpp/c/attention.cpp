@@ -100,8 +100,7 @@ fp8ref_status fp8ref_temperature_factors(const fp8ref_tensor* positions, double 
     op.positive_float32("attn_scale", attn_scale);
     const std::int64_t count = static_cast<std::int64_t>(index.size());
     const Array to = op.output("factors", factors, {FP8REF_FLOAT32}, {count});
-    cpu::temperature_factors(index.data(), count, fp8ref::rn32(floor_scale), fp8ref::rn32(attn_scale),
-                             to.as<float>());
+    cpu::temperature_factors(index.data(), count, fp8ref::rn32(floor_scale), fp8ref::rn32(attn_scale), to.as<float>());
   });
 }
 
@@ -133,8 +132,8 @@ fp8ref_status fp8ref_attention(const fp8ref_tensor* q, const fp8ref_tensor* k, c
               ", k: " + describe(key) + ", v: " + describe(value));
     }
     if (args.mask != fp8ref::Mask::full && key.shape[0] < query.shape[0]) {
-      op.fail("a " + std::string(mask) + " mask needs at least as many keys as queries, got " + std::to_string(key.shape[0]) + " and " +
-              std::to_string(query.shape[0]));
+      op.fail("a " + std::string(mask) + " mask needs at least as many keys as queries, got " +
+              std::to_string(key.shape[0]) + " and " + std::to_string(query.shape[0]));
     }
     if (scale != nullptr && !(*scale >= 0 && *scale < 0x1p127)) {
       op.fail("scale must be a number >= 0 and below 2**127, got " + std::to_string(*scale));

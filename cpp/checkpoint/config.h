@@ -8,15 +8,32 @@
 #include <vector>
 
 #include "checkpoint/json.h"
+#include "checkpoint/layers.h"
 #include "checkpoint/pattern.h"
 #include "fp8ref/checkpoint.h"
 
 namespace fp8ref::checkpoint {
 
-/// [CKPT-MODEL], [CKPT-ROPE], [CKPT-EOS]
-LlamaConfig read_config(const Section& config, const Section& generation_config);
+constexpr std::int64_t kMaxPositions = 1 << 24;  // positions below are exact in fp32
 
-enum class Activations { per_token, per_tensor_static };
+/// What config.json says of a model, but for its quantization.
+struct Model {
+  LlamaConfig numbers;
+  LayerKinds kinds;
+};
+
+/// [CKPT-MODEL], [CKPT-LLAMA4], [CKPT-MLLAMA], [CKPT-ROPE], [CKPT-EOS]
+Model read_model(const Section& config, const Section& generation_config);
+
+/// A width or a count, with the family's default. [CKPT-MODEL]
+std::int64_t read_size(const Section& text, std::string_view key, Family family);
+
+/// A number that is positive and finite in fp32, as the operations round it.
+double read_positive(const Section& section, std::string_view key);
+double read_positive(const Section& section, std::string_view key, double otherwise);
+
+/// Groups of 128 belong to weights with a scale for each block of 128x128, and only to them. [CKPT-ARGS]
+enum class Activations { per_token, per_tensor_static, group_128 };
 
 /// The quantization config. [CKPT-QUANT-KEY] to [CKPT-MATCH]
 class Quantization {
@@ -27,14 +44,18 @@ class Quantization {
   /// [CKPT-ACTIVATIONS]
   Activations activations(const std::string& module) const;
 
+  /// [CKPT-KV]
+  bool fp8_kv_cache() const { return fp8_kv_cache_; }
+
  private:
   /// Module names, `re:` patterns and class names. [CKPT-MATCH]
   class Names {
    public:
     Names() = default;
     Names(const Section& section, std::string_view key);
-    /// How a module matches: 0 by its name, 1 by a pattern, 2 by its class; kNone if it does not.
-    int rank(const std::string& module) const;
+    /// How a module, in any of the spellings of its name, matches: 0 by name, 1 by a pattern, 2 by its class; kNone if
+    /// it does not.
+    int rank(const std::vector<std::string>& spellings) const;
     static constexpr int kNone = 3;
 
    private:
@@ -51,8 +72,10 @@ class Quantization {
   void read_compressed_tensors(const Section& section);
   void read_autofp8(const Section& section);
   static Group read_group(const Section& section);
+  static Group read_preset(const Section& groups, const std::string& name);
 
   std::string file_;
+  bool fp8_kv_cache_ = false;
   std::vector<Group> groups_;
   Names ignore_;
 };

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -25,7 +26,21 @@ class MappedFile {
 
   std::string_view bytes() const { return {data_, size_}; }
 
+  /// How the bytes are going to be read, where the system can make use of it.
+  enum class Order {
+    scattered,   // here and there: nothing but the page that is touched is worth reading
+    sequential,  // weight after weight: what follows is worth reading ahead
+  };
+  void expect(Order order) const;
+  /// WeightStorage's, of the bytes that are in this file.
+  void prefetch(std::span<const std::byte> bytes) const;
+  void release(std::span<const std::byte> bytes) const;
+
  private:
+  /// The pages that hold the bytes, or (within) that hold nothing else.
+  enum class Pages { around, within };
+  void advise(std::span<const std::byte> bytes, Pages pages, int advice) const;
+
   const char* data_ = nullptr;
   std::size_t size_ = 0;
   std::vector<char> copy_;  // where the system cannot map
@@ -54,6 +69,7 @@ class Folder {
   Section config() const { return {config_file_, &config_}; }
   Section generation_config() const { return {generation_file_, &generation_}; }
   const std::vector<Tensor>& tensors() const { return tensors_; }
+  const std::vector<std::unique_ptr<MappedFile>>& files() const { return files_; }
   /// nullptr if there is none.
   const Tensor* find(const std::string& name) const;
 

@@ -53,6 +53,7 @@ const Tensor* Folder::find(const std::string& name) const {
 
 void Folder::add(const std::string& file, const Shards* shards) {
   files_.push_back(std::make_unique<MappedFile>(file));
+  files_.back()->expect(MappedFile::Order::scattered);  // opening touches headers and scales [CKPT-STREAM]
   for (Tensor& tensor : parse_safetensors(files_.back()->bytes(), file)) {
     if (shards != nullptr) {
       const auto shard = shards->find(tensor.name);

@@ -246,6 +246,19 @@ std::vector<std::string> Section::strings(std::string_view key) const {
   return out;
 }
 
+std::vector<std::int64_t> Section::integers(std::string_view key, std::int64_t low, std::int64_t high) const {
+  std::vector<std::int64_t> out;
+  if (!has(key)) return out;
+  const std::string expected = "a list of integers from " + std::to_string(low) + " to " + std::to_string(high);
+  const Array* array = find(key)->array();
+  if (array == nullptr) throw wrong(key, expected);
+  for (const Value& item : *array) {
+    out.emplace_back();
+    if (!item.integer(low, high, out.back())) throw wrong(key, expected);
+  }
+  return out;
+}
+
 Section Section::section(std::string_view key) const {
   const Object* object = has(key) ? find(key)->object() : nullptr;
   if (has(key) && object == nullptr) throw wrong(key, "an object");

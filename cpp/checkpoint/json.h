@@ -70,7 +70,9 @@ class Section {
   std::string string(std::string_view key) const;
   std::string string(std::string_view key, std::string_view otherwise) const;
   bool boolean(std::string_view key, bool otherwise) const;
+  // Empty if absent.
   std::vector<std::string> strings(std::string_view key) const;
+  std::vector<std::int64_t> integers(std::string_view key, std::int64_t low, std::int64_t high) const;
   Section section(std::string_view key) const;
 
   static constexpr std::int64_t kMax32 = std::numeric_limits<std::int32_t>::max();

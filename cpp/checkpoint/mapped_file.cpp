@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #else
@@ -49,6 +50,37 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
 }
 
+// A failure of madvise is not looked at: memory that stays, or is read later, changes no bit.
+
+void MappedFile::expect(Order order) const {
+  if (data_ == nullptr) return;
+  madvise(const_cast<char*>(data_), size_, order == Order::scattered ? MADV_RANDOM : MADV_NORMAL);
+}
+
+void MappedFile::prefetch(std::span<const std::byte> bytes) const {
+  // Linux reads no more for one call than its device's readahead, which is at least this.
+  constexpr std::size_t kStep = 128 << 10;
+  while (!bytes.empty()) {
+    const std::size_t count = std::min(kStep, bytes.size());
+    advise(bytes.first(count), Pages::around, MADV_WILLNEED);
+    bytes = bytes.subspan(count);
+  }
+}
+
+void MappedFile::release(std::span<const std::byte> bytes) const { advise(bytes, Pages::within, MADV_DONTNEED); }
+
+void MappedFile::advise(std::span<const std::byte> bytes, Pages pages, int advice) const {
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto base = reinterpret_cast<std::uintptr_t>(data_), data = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const std::uintptr_t begin = std::max(base, data), end = std::min(base + size_, data + bytes.size());
+  if (begin >= end) return;
+  // The mapping begins with a page, and its last page holds nothing but the file's end.
+  const std::uintptr_t up = pages == Pages::within ? page - 1 : 0, down = pages == Pages::around ? page - 1 : 0;
+  const std::uintptr_t first = (begin + up) / page * page;
+  const std::uintptr_t last = end == base + size_ ? end : (end + down) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, advice);
+}
+
 #else
 
 MappedFile::MappedFile(const std::string& path) {
@@ -65,6 +97,10 @@ MappedFile::MappedFile(const std::string& path) {
 }
 
 MappedFile::~MappedFile() = default;
+
+void MappedFile::expect(Order) const {}
+void MappedFile::prefetch(std::span<const std::byte>) const {}
+void MappedFile::release(std::span<const std::byte>) const {}
 
 #endif
 

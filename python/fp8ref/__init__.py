@@ -87,18 +87,24 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact") -> Model:
+def load(
+    checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: str = "exact", weights: str = "mapped"
+) -> Model:
     """Open a checkpoint folder as a model.
 
     Args:
-        checkpoint: a folder with config.json and safetensors: compressed-tensors ``float-quantized``, AutoFP8 static or
-            plain bf16; spec/checkpoint.md says what it may hold.
-        backend: ``cpu`` (C++) or ``golden`` (numpy, the specification).
+        checkpoint: a folder with config.json and safetensors of a Llama 3, a Llama 4 or a Llama 3.2 Vision (their text
+            models): compressed-tensors ``float-quantized``, AutoFP8 static or plain bf16; spec/checkpoint.md says what
+            it may hold.
+        backend: ``cpu`` (C++), ``cuda`` (a GPU) or ``golden`` (numpy, the specification).
         accumulate: the accumulator of every FP8 matrix multiply, as :func:`scaled_mm` has it; or ``"sm90"``,
             ``"sm89"`` or ``"sm80"``: the whole model in the arithmetic of that tensor core.
+        weights: ``"mapped"``, or ``"streamed"`` (not on golden): memory is given back while the model runs, for a
+            checkpoint larger than memory; the same bits.
 
     Returns:
-        A model with ``logits(tokens) -> float32 (T, V)`` and ``generate(tokens, max_new_tokens=...) -> list[int]``.
+        A model with ``logits(tokens) -> float32 (T, V)`` and ``generate(tokens, max_new_tokens=...) -> list[int]``; for
+        a Llama 3.2 Vision both also take ``vision_states``, bfloat16 (1, N, hidden_size).
 
     Raises:
         CheckpointError: the folder is damaged; UnsupportedError: it asks for something unknown; BackendError: no such
@@ -108,7 +114,10 @@ def load(checkpoint: str | os.PathLike[str], backend: str = "cpu", accumulate: s
         >>> import fp8ref
         >>> model = fp8ref.load("SmolLM2-135M-Instruct-FP8")  # doctest: +SKIP
         >>> model.generate([1, 9690, 198], max_new_tokens=8)  # doctest: +SKIP
+        >>> vision = fp8ref.load("Llama-3.2-11B-Vision-Instruct-FP8-dynamic")         # doctest: +SKIP
+        >>> vision.logits([128256, 128000, 791], vision_states=states).shape          # doctest: +SKIP
+        (3, 128256)
     """
     from .model import load as load_model
 
-    return load_model(checkpoint, backend=backend, accumulate=accumulate)
+    return load_model(checkpoint, backend=backend, accumulate=accumulate, weights=weights)

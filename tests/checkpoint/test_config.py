@@ -181,8 +181,8 @@ def test_objects_of_wrong_type(refuses: Refuses, tiny: Damaged, value: Any) -> N
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "llama4"),
         ("model_type", "qwen2"),
+        ("model_type", "llama4_vision_model"),
         ("hidden_act", "gelu"),
         ("max_position_embeddings", 2**24 + 1),
         ("rope_scaling", {"type": "linear", "factor": 2.0}),
@@ -197,5 +197,5 @@ def test_other_models_are_unsupported(unsupported: Refuses, tiny: Damaged, key: 
 
 def test_other_architectures_are_unsupported(unsupported: Refuses, tiny: Damaged) -> None:
     del tiny.config["model_type"]
-    tiny.config["architectures"] = ["MllamaForConditionalGeneration"]
+    tiny.config["architectures"] = ["Qwen2ForCausalLM"]
     unsupported(tiny.save_config(), "architectures")

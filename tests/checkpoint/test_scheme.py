@@ -118,10 +118,15 @@ UNSUPPORTED = [
     ("format", "dense"),
     ("format", "nvfp4-pack-quantized"),
     ("quantization_status", "frozen"),
-    ("kv_cache_scheme", {"num_bits": 8, "type": "float"}),
+    ("kv_cache_scheme", {"num_bits": 8, "type": "float", "strategy": "attn_head"}),
+    ("kv_cache_scheme", {"num_bits": 8, "type": "float", "dynamic": True}),
+    ("kv_cache_scheme", {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}),
+    ("kv_cache_scheme", {"num_bits": 8}),
+    ("kv_cache_scheme", {"num_bits": 4, "type": "float"}),
+    ("kv_cache_scheme", {"num_bits": 8, "type": "float", "symmetric": False}),
     ("sparsity_config", {"format": "sparse-24-bitmask"}),
     ("transform_config", {"config_groups": {}}),
-    ("config_groups", {"FP8": ["Linear"]}),
+    ("config_groups", {"NVFP4": ["Linear"]}),
     (f"{G}.format", "pack-quantized"),
     (f"{G}.weights", None),
     (f"{G}.input_activations", None),
@@ -146,7 +151,7 @@ UNSUPPORTED = [
 @pytest.mark.parametrize(("path", "value"), UNSUPPORTED)
 def test_unknown_schemes_are_unsupported(unsupported: Refuses, tiny: Damaged, path: str, value: Any) -> None:
     set_path(tiny.config["quantization_config"], path, value)
-    unsupported(tiny.save_config(), "config.json", path.split(".")[-1] if path != "config_groups" else "FP8")
+    unsupported(tiny.save_config(), "config.json", path.split(".")[-1] if path != "config_groups" else "NVFP4")
 
 
 WRONG = [
@@ -177,7 +182,7 @@ def test_values_of_wrong_type(refuses: Refuses, tiny: Damaged, path: str, value:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("activation_scheme", "dynamic"), ("weight_block_size", [128, 128]), ("kv_cache_scheme", "static")],
+    [("activation_scheme", "dynamic"), ("weight_block_size", [128, 128]), ("kv_cache_scheme", "dynamic")],
 )
 def test_other_autofp8_is_unsupported(unsupported: Refuses, tmp_path: Path, key: str, value: Any) -> None:
     tiny = Damaged(tmp_path / "model", "autofp8_static")

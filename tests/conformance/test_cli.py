@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def test_check_of_differences_ends_with_1() -> None:
         ("check", "--level", "extreme"),
         ("generate", "folder"),
         ("generate", "folder", "--prompt", "x", "--system", "y"),
+        ("generate", "folder", "--prompt", "x", "--date", "2024-07-26"),
+        ("generate", "folder", "--chat", "--prompt", "x", "--date", "26 Jul 2024"),
         ("generate", "folder", "--prompt", "x", "--max-new-tokens", "-1"),
         ("nothing",),
         (),
@@ -179,6 +182,19 @@ def test_chat_goes_through_the_template(tiny: Path) -> None:
     first, second = (json.loads(fp8ref(*arguments).stdout) for arguments in (chat, plain))
     assert first["prompt_ids"] == second["prompt_ids"]
     assert first["ids"] == second["ids"]
+
+
+def test_the_date_reaches_the_template(tiny: Path, tmp_path: Path) -> None:
+    """[TEXT-DATE]: told, or an error; never the clock's."""
+    folder = shutil.copytree(tiny, tmp_path / "dated")
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%d %m %Y') }} {{ messages[0].content }}")
+    chat = ("generate", folder, "--chat", "--prompt", "hi", "--backend", "golden", "--max-new-tokens", 1, "--json")
+    plain = ("generate", folder, "--prompt", "15 06 2024 hi", *chat[5:])
+    first, second = (json.loads(fp8ref(*arguments).stdout) for arguments in ((*chat, "--date", "2024-06-15"), plain))
+    assert first["prompt_ids"] == second["prompt_ids"]
+    done = fp8ref(*chat)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "pass date" in done.stderr
 
 
 def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ void fuzz_config(const std::string& input) {
   attempt(input, [&] {
     const Object object = parse_object(input, "fuzzed", "it");
     const Section section("fuzzed", &object);
-    read_config(section, section);
+    read_model(section, section);
     Quantization(section).activations("model.layers.0.self_attn.q_proj");
   });
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole model without Python: cuts, threads, interrupted calls, generation.
+// The whole model without Python: cuts, threads, streamed weights, interrupted calls, images, generation.
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "check.h"
 #include "fp8ref/errors.h"
@@ -40,18 +41,21 @@ Ids prompt(std::size_t count) {
   return ids;
 }
 
+/// [LLAMA-CUT], [LLAMA-STREAM]; with experts also: a token has its bits whatever other tokens are there. [GROUPED-ROWS]
 void test_cuts(const std::string& folder) {
   const Ids ids = prompt(40);
   Logits exact;
-  for (const Accumulate accumulate : {Accumulate::exact, Accumulate::sm90_wgmma}) {
-    const auto model = Llama::load(folder, accumulate);
+  for (const Accumulate accumulate : {Accumulate::exact, Accumulate::sm90}) {
     cpu::set_threads(1);
-    const Logits expected = logits(*model, ids, ids.size());
-    for (const int threads : {1, 2, 3}) {
-      cpu::set_threads(threads);
-      for (const std::size_t piece : {1, 7, 40}) check(same(logits(*model, ids, piece), expected), "cuts and threads");
+    const Logits expected = logits(*Llama::load(folder, accumulate), ids, ids.size());
+    for (const Weights weights : {Weights::mapped, Weights::streamed}) {
+      const auto model = Llama::load(folder, accumulate, weights);
+      for (const int threads : {1, 2, 3}) {
+        cpu::set_threads(threads);
+        for (const std::size_t piece : {1, 7, 40}) check(same(logits(*model, ids, piece), expected), folder + ": cuts");
+      }
     }
-    check(exact.empty() || !same(exact, expected), "accumulators differ");
+    check(exact.empty() || !same(exact, expected), folder + ": accumulators differ");
     exact = expected;
   }
   cpu::set_threads(0);
@@ -75,10 +79,14 @@ void test_trace(const std::string& folder) {
   Logits out(2 * Tiny::kVocab);
   model->forward(ids, 2, out.data(), [&](const TraceValue& value) {
     names.push_back(value.name);
-    check(value.rows == (value.name == "logits" ? 2 : 5), "rows of " + value.name);
+    const bool of_tensor = value.name.ends_with("input_scale") && value.cols == 1;  // of static activations
+    check(value.rows == (value.name == "logits" ? 2 : 5) || (of_tensor && value.rows == 1), "rows of " + value.name);
   });
-  check(names.size() == 1 + Tiny::kLayers * 29 + 2, "traced " + std::to_string(names.size()));
+  check(std::set(names.begin(), names.end()).size() == names.size(), "a name is traced twice");
   check(names.front() == "embed_tokens" && names.back() == "logits", "first and last name");
+  if (model->config().family == Family::llama && !model->config().fp8_kv_cache) {
+    check(names.size() == 1 + Tiny::kLayers * 29 + 2, "traced " + std::to_string(names.size()));
+  }
 }
 
 /// Whatever throws in a forward, the cache is as before.
@@ -117,23 +125,88 @@ void test_generation(const std::string& folder) {
   check(model->generate(start, 0).empty(), "no tokens asked for");
   check(model->generate(prompt(2047), 9).size() == 1, "the last position");
   refuses<OpError>("empty prompt", "at least one", [&] { model->generate({}, 3); });
-  refuses<OpError>("unknown id", "token id 80", [&] { model->generate(Ids{1, 80}, 3); });
+  const std::int64_t unknown = model->config().embedding_rows;
+  refuses<OpError>("unknown id", "token id " + std::to_string(unknown), [&] { model->generate(Ids{1, unknown}, 3); });
   refuses<OpError>("count", "max_new_tokens", [&] { model->generate(start, -1); });
   refuses<OpError>("too long", "exceed", [&] { model->generate(prompt(2049), 1); });
+}
+
+/// Images of Llama 3.2 Vision: they hold until another comes, and a forward that fails leaves them. [LLAMA-VISION]
+void test_images(const std::string& folder) {
+  const auto model = Llama::load(folder, Accumulate::exact);
+  std::vector<bf16> numbers(11 * Tiny::kHidden);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    numbers[i].bits = static_cast<std::uint16_t>(0x3E00 ^ (i * 40503 % 65536 & 0x80FF));
+  const VisionStates first{numbers.data(), 4}, second{numbers.data() + 4 * Tiny::kHidden, 7};
+  const Ids ids = prompt(6);
+  const auto feed = [&](std::size_t from, std::size_t count, const std::optional<VisionStates>& image) {
+    Logits out(count * Tiny::kVocab);
+    model->forward(std::span(ids).subspan(from, count), static_cast<std::int64_t>(count), out.data(), {}, {}, image);
+    return out;
+  };
+  const Logits blind = feed(0, 6, {});
+  model->reset();
+  const Logits whole = feed(0, 6, first);
+  check(!same(blind, whole), "an image is seen");
+  model->reset();
+  check(same(feed(0, 6, {}), blind), "reset forgets the image");
+  for (int calls = 0; calls < 6; ++calls) {
+    model->reset();
+    const Logits begin = feed(0, 2, first);
+    int polls = 0;
+    refuses<std::runtime_error>("interrupted", "stop", [&] {
+      const auto stop = [&] {
+        if (polls++ == calls) throw std::runtime_error("stop");
+      };
+      model->forward(ids, 0, nullptr, {}, stop, second);
+    });
+    Logits all = begin;
+    const Logits end = feed(2, 4, {});
+    all.insert(all.end(), end.begin(), end.end());
+    check(same(all, whole), "an image holds, and a forward that fails leaves it");
+  }
+  model->reset();
+  feed(0, 2, first);
+  const Logits replaced = feed(2, 4, second);
+  check(!std::equal(replaced.begin(), replaced.end(), whole.begin() + 2 * Tiny::kVocab), "another image is seen");
+  model->reset();
+  const Logits last = feed(0, 6, first);
+  const auto best = std::max_element(last.end() - Tiny::kVocab, last.end()) - (last.end() - Tiny::kVocab);
+  check(model->generate(ids, 1, {}, {}, first) == Ids{best}, "generation sees the image");
+  refuses<OpError>("an empty image", "at least one", [&] { feed(0, 1, VisionStates{numbers.data(), 0}); });
+}
+
+/// A model of each family, with every way to store experts, scales and the cache.
+std::vector<std::string> folders(const std::filesystem::path& scratch) {
+  Tiny tied, codes, blocks(Family::llama4), fused(Family::llama4), fixed(Family::llama4), several(Family::llama4);
+  tied.tie_embeddings();
+  codes.quantize_cache();
+  blocks.quantize_in_blocks();
+  fused.fuse_experts();
+  fixed.quantize_statically();  // with an FP8 cache
+  several.number("num_experts_per_tok", 3);
+  return {Tiny().write(scratch / "plain"),    tied.write(scratch / "tied"),
+          codes.write(scratch / "codes"),     blocks.write(scratch / "blocks"),
+          fused.write(scratch / "fused"),     fixed.write(scratch / "static"),
+          several.write(scratch / "several"), Tiny(Family::mllama).write(scratch / "mllama")};
 }
 
 }  // namespace
 
 int main(int, char** arguments) {
   const std::filesystem::path scratch = arguments[1];
-  Tiny tied;
-  tied.tie_embeddings();
-  for (const std::string& folder : {Tiny().write(scratch / "plain"), tied.write(scratch / "tied")}) {
+  for (const std::string& folder : folders(scratch)) {
     test_cuts(folder);
     test_trace(folder);
     test_interruption(folder);
     test_generation(folder);
   }
+  test_images((scratch / "mllama").string());
+  refuses<OpError>("an image for a Llama", "mllama", [&] {
+    const bf16 number{0};
+    Llama::load((scratch / "plain").string(), Accumulate::exact)
+        ->generate(prompt(1), 1, {}, {}, VisionStates{&number, 1});
+  });
   test_long_prompt((scratch / "plain").string());
   return test::finish("llama");
 }

@@ -125,7 +125,7 @@ const Damage kDamaged[] = {
 };
 
 const Damage kUnsupported[] = {
-    {"model_type", [](Tiny& t) { t.config["model_type"] = "\"llama4\""; }},
+    {"model_type", [](Tiny& t) { t.config["model_type"] = "\"llama5\""; }},
     {"'no_use'", [](Tiny& t) { t.bf16("no_use", {1}, 0); }},
     {"F7", [](Tiny& t) { t.tensors["lm_head.weight"].dtype = "F7"; }},
     {"fake-quantized", [](Tiny& t) { t.bf16(std::string(kQ) + ".weight", {48, 48}, 0x3F80); }},

@@ -12,9 +12,10 @@ import pytest
 
 import fp8ref
 from fp8ref.backends import BACKENDS
-from fp8ref.cli.common import Accumulate, Backend, Level
+from fp8ref.cli.common import Accumulate, Backend, Level, Weights
 from fp8ref.conformance import LEVELS
 from fp8ref.golden.llama import ACCUMULATORS
+from fp8ref.model.llama import WEIGHTS
 from meta.tree import PACKAGE, ROOT, SOURCES, files, name, syntax
 
 LINES = 400
@@ -90,6 +91,7 @@ def test_public_functions_say_what_they_do(path: Path) -> None:
 def test_choices_of_the_command_line_are_those_of_the_library() -> None:
     assert set(Backend) == set(BACKENDS)
     assert set(Accumulate) == set(ACCUMULATORS)
+    assert tuple(Weights) == WEIGHTS
     assert tuple(Level) == LEVELS
 
 

@@ -32,7 +32,7 @@ class Float32Sums(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        products = (functional.linear, torch.matmul, functional.scaled_dot_product_attention)
+        products = (functional.linear, torch.matmul, torch.bmm, functional.scaled_dot_product_attention)
         if function not in products or args[0].dtype != torch.bfloat16:
             return function(*args, **kwargs)
 

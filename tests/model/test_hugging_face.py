@@ -16,7 +16,7 @@ import pytest
 
 import fp8ref
 from fp8ref.checkpoint import Checkpoint, LlamaReader, inspect
-from fp8ref.checkpoint.reader import projections
+from fp8ref.checkpoint.layout import projections
 from model.smollm2 import britannica, folders, question, tokenizer
 
 pytestmark = pytest.mark.hf

@@ -3,9 +3,11 @@
 // views of the mapped files; nothing is copied but scales, biases and tensors that a file puts at odd addresses.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -106,13 +108,29 @@ struct LlamaLayerWeights {
   float k_scale = 1, v_scale = 1;  // of an FP8 cache [CKPT-KV-SCALES]
 };
 
+/// The mapped files that weights are views of. What a caller says here is about memory and time: weights stay readable
+/// and their bits do not depend on it. Bytes that are not in a file's mapping (copies) are left alone. Any thread may
+/// call. [CKPT-STREAM]
+class WeightStorage {
+ public:
+  virtual ~WeightStorage() = default;
+  /// These bytes are needed soon: the system begins to read them, and the call does not wait.
+  virtual void prefetch(std::span<const std::byte> bytes) const = 0;
+  /// These bytes are not needed for now: the whole pages among them leave the process's memory. Who reads them again
+  /// gets them from the file again.
+  virtual void release(std::span<const std::byte> bytes) const = 0;
+};
+
+/// Where a projection's weight lies. Of fused experts, gate and up lie in each other's bytes.
+std::span<const std::byte> stored_bytes(const Projection& projection);
+
 struct LlamaWeights {
   LlamaConfig config;
   const bf16* embed_tokens = nullptr;  // (embedding_rows, hidden_size)
   std::vector<LlamaLayerWeights> layers;
-  const bf16* norm = nullptr;           // (hidden_size)
-  const bf16* lm_head = nullptr;        // (vocab_size, hidden_size); embed_tokens where embeddings are tied
-  std::shared_ptr<const void> storage;  // keeps the mapped files: all pointers above are valid as long as it lives
+  const bf16* norm = nullptr;                    // (hidden_size)
+  const bf16* lm_head = nullptr;                 // (vocab_size, hidden_size); embed_tokens where embeddings are tied
+  std::shared_ptr<const WeightStorage> storage;  // all pointers above are valid as long as it lives
 };
 
 /// Opens a folder. Throws CheckpointError (damaged) or UnsupportedError (sound, but not implemented); the message names

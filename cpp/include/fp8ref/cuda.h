@@ -103,6 +103,6 @@ void residual_rmsnorm(const bf16* x, const bf16* y, const bf16* weight, std::int
 
 // ---- llama ----------------------------------------------------------------------------------------------------------
 /// Llama::load on the device in use: tokens and logits are those of the CPU, bit for bit.
-std::unique_ptr<Llama> load_llama(const std::string& folder, Accumulate accumulate);
+std::unique_ptr<Llama> load_llama(const std::string& folder, Accumulate accumulate, Weights weights = Weights::mapped);
 
 }  // namespace fp8ref::cuda

@@ -41,7 +41,7 @@ def model_figures(checkpoint: Path, name: str, accumulate: str) -> list[Figure]:
     from ..model import load
 
     reader = LlamaReader(Checkpoint(checkpoint))
-    fp8 = reader.is_fp8("model.layers.0.mlp.down_proj")
+    fp8 = reader.tensors.is_fp8("model.layers.0.mlp.down_proj")
     model = load(checkpoint, backend=name, accumulate=accumulate)
     config = model.config
     nbytes, macs = per_token(config, 1 if fp8 else 2)

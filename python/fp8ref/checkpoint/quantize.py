@@ -13,7 +13,8 @@ from ..errors import UnsupportedError
 from ..golden._round import round_to
 from ..golden.quantize import quantize
 from .folder import GENERATION_CONFIG, Checkpoint
-from .reader import LlamaReader, projections
+from .layout import projections
+from .reader import LlamaReader
 from .writer import write_checkpoint
 
 RULE = "compressed_tensors.channel"
@@ -27,6 +28,7 @@ COMPANIONS = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates",
     "LICENSE",
 )
 
@@ -94,8 +96,10 @@ def quantize_checkpoint(
     checkpoint = Checkpoint(source)
     reader = LlamaReader(checkpoint)
     reader.weights()  # all checks, before anything is computed
+    if reader.config.family != "llama":
+        raise UnsupportedError(f"{checkpoint.path}: models of family {reader.config.family} are not quantized here")
     modules = [name for name, _ in projections(reader.config)]
-    if reader.quantization.method != "none" or any(reader.is_fp8(name) for name in modules):
+    if reader.quantization.method != "none" or any(reader.tensors.is_fp8(name) for name in modules):
         raise UnsupportedError(f"{checkpoint.path}: is quantized already ({reader.quantization.method})")
     tensors: dict[str, NDArray[Any]] = {name: checkpoint.array(name) for name in checkpoint.names}
     for done, name in enumerate(modules, start=1):
@@ -106,4 +110,4 @@ def quantize_checkpoint(
             on_progress(done, len(modules))
     config = {**checkpoint.config.values, "quantization_config": quantization_config()}
     paths = [checkpoint.path / name for name in COMPANIONS]
-    write_checkpoint(destination, config, tensors, [path for path in paths if path.is_file()])
+    write_checkpoint(destination, config, tensors, [path for path in paths if path.exists()])

@@ -3,159 +3,223 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, UnsupportedError
-from ..golden.llama import Bf16Linear, Fp8Linear, LayerWeights, Linear, LlamaConfig, LlamaWeights, Mlp
+from ..golden.llama import (
+    Bf16Linear,
+    Cross,
+    Fp8Linear,
+    LayerKind,
+    LayerWeights,
+    Linear,
+    LlamaConfig,
+    LlamaWeights,
+    Mlp,
+    Moe,
+)
 from .config import llama_config
 from .folder import Checkpoint
-from .scheme import Quantization, quantization
+from .layout import ATTENTION, EXPERTS, MLP_PROJECTIONS, Shape, attention_shapes, expert_shapes, mlp_shapes
+from .scheme import BLOCK, Quantization, quantization
+from .tensors import SCALAR_SHAPES, Tensors
 
-Shape = tuple[int, ...]
-SCALE_DTYPES = ("F32", "BF16", "F16")
-
-
-def projection_shapes(config: LlamaConfig) -> dict[str, Shape]:
-    """(out, in) of a layer's projections, by their path below ``model.layers.{i}.``."""
-    h, wide = config.hidden_size, config.intermediate_size
-    q, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    return {
-        "self_attn.q_proj": (q, h),
-        "self_attn.k_proj": (kv, h),
-        "self_attn.v_proj": (kv, h),
-        "self_attn.o_proj": (h, q),
-        "mlp.gate_proj": (wide, h),
-        "mlp.up_proj": (wide, h),
-        "mlp.down_proj": (h, wide),
-    }
+# Where the scales of a layer's FP8 cache may be, below ``self_attn.``: of k, of v. [CKPT-KV-SCALES]
+KV_SCALES = (
+    ("k_scale", "v_scale"),
+    ("kv_scale", "kv_scale"),
+    ("k_proj.output_scale", "v_proj.output_scale"),
+    ("k_proj.k_scale", "v_proj.v_scale"),
+)
 
 
-def projections(config: LlamaConfig) -> Iterator[tuple[str, Shape]]:
-    """Names and shapes of all projections of the decoder layers, in order. Lazy: a layer count is not trusted."""
-    for index in range(config.num_hidden_layers):
-        for path, shape in projection_shapes(config).items():
-            yield f"model.layers.{index}.{path}", shape
+class Experts(Sequence[Mlp]):
+    """The experts of a layer, each made of views when it is asked for. [CKPT-STREAM]"""
+
+    def __init__(self, count: int, make: Callable[[int], Mlp]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Mlp: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Mlp]: ...
+    def __getitem__(self, index: int | slice) -> Mlp | list[Mlp]:
+        picked = range(self._count)[index]
+        return self._make(picked) if isinstance(picked, int) else [self._make(i) for i in picked]
+
+
+def _kind(projection: Linear) -> tuple[Any, ...]:
+    """What must be the same of all experts. [CKPT-EXPERTS]"""
+    if isinstance(projection, Bf16Linear):
+        return ("BF16",)
+    return "FP8", projection.activations, projection.weight_scale.shape
 
 
 class LlamaReader:
-    """Reads the tensors of one model and remembers which, so that those left over can be named.
+    """Reads one model.
 
     Attributes:
         checkpoint: the opened folder.
+        tensors: its tensors by their plain names.
         config: the model's numbers.
         quantization: the quantization config.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self.config = llama_config(checkpoint.config, checkpoint.generation_config)
         self.quantization: Quantization = quantization(checkpoint.config)
-        self._used: set[str] = set()
+        self.config: LlamaConfig = llama_config(
+            checkpoint.config, checkpoint.generation_config, self.quantization.kv_cache
+        )
+        self.tensors = Tensors(checkpoint)
 
-    def damaged(self, name: str, message: str) -> CheckpointError:
-        """A CheckpointError that names the file and the tensor."""
-        return CheckpointError(f"{self.checkpoint.file_of(name)}: tensor {name!r}: {message}")
-
-    def unsupported(self, name: str, message: str) -> UnsupportedError:
-        """An UnsupportedError that names the file and the tensor."""
-        return UnsupportedError(f"{self.checkpoint.file_of(name)}: tensor {name!r}: {message}")
-
-    def tensor(self, name: str, shape: Shape, dtypes: tuple[str, ...] = ("BF16",)) -> NDArray[Any]:
-        """A tensor of the given shape and one of the dtypes. [CKPT-NAMES], [CKPT-DTYPES]"""
-        entry = self.checkpoint.entry(name)
-        if entry.shape != shape:
-            raise self.damaged(name, f"has shape {list(entry.shape)}, config.json asks for {list(shape)}")
-        if entry.dtype not in dtypes:
-            raise self.unsupported(name, f"dtype {entry.dtype} is not supported here; supported: {', '.join(dtypes)}")
-        self._used.add(name)
-        return self.checkpoint.array(name)
-
-    def scale(self, name: str, rows: int) -> NDArray[np.float32]:
-        """A scale widened exactly to float32, shape () or (rows, 1). [CKPT-SCALE]"""
-        entry = self.checkpoint.entry(name)
-        shapes = {(), (1,), (rows,), (rows, 1)}
-        if entry.shape not in shapes:
-            allowed = ", ".join(str(list(shape)) for shape in sorted(shapes))
-            raise self.damaged(name, f"a scale has one of the shapes {allowed}, got {list(entry.shape)}")
-        stored = self.tensor(name, entry.shape, SCALE_DTYPES)
-        with np.errstate(invalid="ignore"):
-            values = stored.astype(np.float32)
-        if np.isnan(values).any():
-            raise self.damaged(name, "the scale is NaN")
-        if np.isinf(values).any():
-            raise self.damaged(name, "the scale is infinite")
-        if np.signbit(values).any():
-            raise self.damaged(name, "the scale is negative")
-        return values.reshape(()) if values.size == 1 else values.reshape(rows, 1)
-
-    def is_fp8(self, module: str) -> bool:
-        """Whether a projection is FP8: the tensor decides. [CKPT-DTYPES]"""
-        return self.checkpoint.entry(f"{module}.weight").dtype == "F8_E4M3"
-
-    def bias(self, module: str, rows: int) -> NDArray[Any] | None:
+    def _bias(self, module: str, rows: int) -> NDArray[Any] | None:
         """The bias of a projection, where the config gives its half of the layer biases."""
         has_bias = self.config.attention_bias if ".self_attn." in module else self.config.mlp_bias
-        return self.tensor(f"{module}.bias", (rows,)) if has_bias else None
+        return self.tensors.take(f"{module}.bias", (rows,)) if has_bias else None
+
+    def _weight_scale(self, name: str, shape: Shape, blocks: bool) -> NDArray[np.float32]:
+        """() or (out, 1), or a scale for each block. [CKPT-SCALE]"""
+        rows = shape[0]
+        if blocks:
+            return self.tensors.scale(name, (tuple(-(-size // BLOCK) for size in shape),))
+        values = self.tensors.scale(name, (*SCALAR_SHAPES, (rows,), (rows, 1)))
+        return values.reshape(()) if values.size == 1 else values.reshape(rows, 1)
 
     def projection(self, module: str, shape: Shape) -> Linear:
-        """One projection with its scales and bias."""
-        bias = self.bias(module, shape[0])
-        weight = self.tensor(f"{module}.weight", shape, ("BF16", "F8_E4M3"))
-        scale, input_scale = f"{module}.weight_scale", f"{module}.input_scale"
-        if not self.is_fp8(module):
-            for name in (scale, input_scale):
-                if name in self.checkpoint:
-                    raise self.unsupported(name, "a scale, but the weight is BF16: a fake-quantized checkpoint")
+        """One projection with its scales and bias. [CKPT-SCALE], [CKPT-ACTIVATIONS]"""
+        tensors, bias = self.tensors, self._bias(module, shape[0])
+        name, scale, input_scale = (f"{module}.{part}" for part in ("weight", "weight_scale", "input_scale"))
+        weight = tensors.take(name, shape, ("BF16", "F8_E4M3"))
+        if not tensors.is_fp8(module):
+            for extra in (scale, input_scale):
+                if extra in tensors:
+                    raise tensors.unsupported(extra, "a scale, but the weight is BF16: a fake-quantized checkpoint")
             return Bf16Linear(weight, bias)
         activations = self.quantization.of_fp8(module).activations
-        if scale not in self.checkpoint:
-            raise self.damaged(f"{module}.weight", f"is F8_E4M3, but {scale!r} is missing")
-        weight_scale = self.scale(scale, shape[0])
-        if activations == "token":
-            if input_scale in self.checkpoint:
-                raise self.damaged(
-                    input_scale, "is here, but config.json says that activations are quantized per token"
-                )
-            return Fp8Linear(weight, weight_scale, None, bias)
-        if input_scale not in self.checkpoint:
-            raise self.damaged(f"{module}.weight", f"activations are static, but {input_scale!r} is missing")
-        static = self.scale(input_scale, 1)
-        if not static > 0:
-            raise self.damaged(input_scale, "the scale is zero")
-        return Fp8Linear(weight, weight_scale, static, bias, "static")
+        if scale not in tensors:
+            raise tensors.damaged(name, f"is F8_E4M3, but {scale!r} is missing")
+        weight_scale = self._weight_scale(scale, shape, activations == "group")
+        if activations != "static":
+            if input_scale in tensors:
+                dynamic = f"config.json says that activations are quantized per {activations}"
+                raise tensors.damaged(input_scale, f"is here, but {dynamic}")
+            return Fp8Linear(weight, weight_scale, None, bias, activations)
+        if input_scale not in tensors:
+            raise tensors.damaged(name, f"activations are static, but {input_scale!r} is missing")
+        return Fp8Linear(weight, weight_scale, tensors.scalar(input_scale), bias, activations)
+
+    def _projections(self, prefix: str, shapes: dict[str, Shape]) -> dict[str, Linear]:
+        """Projections by the last part of their names."""
+        return {path.rpartition(".")[2]: self.projection(prefix + path, shape) for path, shape in shapes.items()}
+
+    def is_fused(self, index: int) -> bool:
+        """Whether a layer's experts are two large tensors. [CKPT-EXPERTS]"""
+        return any(f"model.layers.{index}.{EXPERTS}.{name}" in self.tensors for name in ("gate_up_proj", "down_proj"))
+
+    def _fused(self, prefix: str) -> Callable[[int], Mlp]:
+        """Experts of two tensors, multiplied as x @ W: each weight is a transposed view. [CKPT-EXPERTS]"""
+        moe, h = self.config.moe, self.config.hidden_size
+        assert moe is not None
+        count, wide = moe.num_local_experts, moe.intermediate_size
+        both = self.tensors.take(f"{prefix}{EXPERTS}.gate_up_proj", (count, h, 2 * wide))
+        down = self.tensors.take(f"{prefix}{EXPERTS}.down_proj", (count, wide, h))
+
+        def make(expert: int) -> Mlp:
+            weights = (both[expert, :, :wide].T, both[expert, :, wide:].T, down[expert].T)
+            return Mlp(*(Bf16Linear(weight) for weight in weights))
+
+        return make
+
+    def _one_by_one(self, prefix: str) -> Callable[[int], Mlp]:
+        """Experts of projections of their own. [CKPT-EXPERTS]"""
+        return lambda expert: Mlp(**self._projections(prefix, expert_shapes(self.config, expert)))
+
+    def _experts(self, index: int) -> Experts:
+        """A layer's experts; names, shapes, dtypes and scales of all of them are checked here."""
+        assert self.config.moe is not None
+        prefix = f"model.layers.{index}."
+        make = self._fused(prefix) if self.is_fused(index) else self._one_by_one(prefix)
+        experts = Experts(self.config.moe.num_local_experts, make)
+        first = experts[0]
+        for number, expert in enumerate(experts):
+            for name in MLP_PROJECTIONS:
+                found, wanted = _kind(getattr(expert, name)), _kind(getattr(first, name))
+                if found != wanted:
+                    weight = f"{prefix}{EXPERTS}.{number}.{name}.weight"
+                    raise self.tensors.unsupported(weight, f"is {found}, but that of expert 0 is {wanted}")
+        return experts
+
+    def _mlp(self, index: int, kind: LayerKind) -> Mlp | Moe:
+        """A layer's MLP, or its experts with their router."""
+        prefix = f"model.layers.{index}."
+        if kind.mlp == "dense":
+            return Mlp(**self._projections(prefix, mlp_shapes(self.config, kind)))
+        assert self.config.moe is not None
+        shape = (self.config.moe.num_local_experts, self.config.hidden_size)
+        router = Bf16Linear(self.tensors.take(f"{prefix}feed_forward.router.weight", shape))
+        experts = self._experts(index)
+        return Moe(router, experts, Mlp(**self._projections(prefix, mlp_shapes(self.config, kind))))
+
+    def _cross(self, prefix: str) -> Cross:
+        """What cross-attention has besides its projections. [CKPT-NAMES]"""
+        norms = (f"{prefix}cross_attn.{name}.weight" for name in ("q_norm", "k_norm"))
+        gates = (f"{prefix}cross_attn_{name}" for name in ("attn_gate", "mlp_gate"))
+        d = self.config.head_dim
+        return Cross(*(self.tensors.take(n, (d,)) for n in norms), *(self.tensors.take(n, (1,)) for n in gates))
+
+    def kv_scale_names(self, index: int) -> list[tuple[str, str]]:
+        """The pairs of names, of k and of v, of which a layer has at least one. [CKPT-KV-SCALES]"""
+        path = f"model.layers.{index}.{ATTENTION['self']}."
+        pairs = [(path + k, path + v) for k, v in KV_SCALES]
+        return [pair for pair in pairs if any(name in self.tensors for name in pair)]
+
+    def _kv_scales(self, index: int) -> dict[str, Any]:
+        """The scales of a layer's FP8 cache, 1 where there are none; nothing where the cache is not FP8."""
+        found = self.kv_scale_names(index)
+        for name in itertools.chain(*found):
+            self.tensors.skip(name)
+        if self.config.kv_cache == "bfloat16":
+            return {}
+        for pair in found:
+            for name, other in itertools.permutations(pair):
+                if name not in self.tensors:
+                    raise self.tensors.damaged(other, f"is here, but {name!r} is missing")
+        if len(found) > 1:
+            raise self.tensors.damaged(found[1][0], f"the scale is also here as {self.tensors.stored(found[0][0])!r}")
+        k, v = map(self.tensors.scalar, found[0]) if found else (np.ones((), np.float32),) * 2
+        return {"k_scale": k, "v_scale": v}
 
     def layer(self, index: int) -> LayerWeights:
         """One decoder layer."""
         config, prefix = self.config, f"model.layers.{index}."
-        blocks: dict[str, dict[str, Linear]] = {"self_attn": {}, "mlp": {}}
-        for path, shape in projection_shapes(config).items():
-            block, name = path.split(".")
-            blocks[block][name] = self.projection(prefix + path, shape)
-        parts: dict[str, Any] = {**blocks["self_attn"], "mlp": Mlp(**blocks["mlp"])}
+        kind = config.layer(index)
+        parts: dict[str, Any] = dict(self._projections(prefix, attention_shapes(config, kind)))
+        parts["mlp"] = self._mlp(index, kind)
         for norm in ("input_layernorm", "post_attention_layernorm"):
-            parts[norm] = self.tensor(f"{prefix}{norm}.weight", (config.hidden_size,))
-        return LayerWeights(**parts)
+            parts[norm] = self.tensors.take(f"{prefix}{norm}.weight", (config.hidden_size,))
+        if kind.attention == "cross":
+            return LayerWeights(**parts, cross=self._cross(prefix))
+        self.tensors.skip(f"{prefix}self_attn.rotary_emb.inv_freq")
+        return LayerWeights(**parts, **self._kv_scales(index))
 
     def weights(self) -> LlamaWeights:
         """All weights; afterwards every tensor of the checkpoint is accounted for."""
-        config = self.config
-        table = (config.vocab_size, config.hidden_size)
-        embed = self.tensor("model.embed_tokens.weight", table)
+        config, take = self.config, self.tensors.take
+        embed = take("model.embed_tokens.weight", (config.token_ids, config.hidden_size))
         layers = tuple(self.layer(index) for index in range(config.num_hidden_layers))
-        norm = self.tensor("model.norm.weight", (config.hidden_size,))
-        lm_head = embed if config.tie_word_embeddings else self.tensor("lm_head.weight", table)
-        self._check_leftovers()
-        return LlamaWeights(embed, layers, norm, Bf16Linear(lm_head))
-
-    def _check_leftovers(self) -> None:
-        """A tensor that nothing reads means another model than the config describes. [CKPT-EXTRA]"""
-        for name in self.checkpoint.names:
-            ignorable = name.endswith(".self_attn.rotary_emb.inv_freq") or (
-                name == "lm_head.weight" and self.config.tie_word_embeddings
-            )
-            if name not in self._used and not ignorable:
-                raise self.unsupported(name, "the model that config.json describes has no use for it")
+        norm = take("model.norm.weight", (config.hidden_size,))
+        if config.tie_word_embeddings:
+            self.tensors.skip("lm_head.weight")
+            head = embed
+        else:
+            head = take("lm_head.weight", (config.vocab_size, config.hidden_size))
+        self.tensors.check_leftovers()
+        return LlamaWeights(embed, layers, norm, Bf16Linear(head))

@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import UnsupportedError
-from .config import unsupported
+from .families import NESTED, unsupported
+from .names import spellings
 from .patterns import compile_pattern
 from .strict_json import Section, show
 
 FORMATS = ("float-quantized", "naive-quantized")
 CLASS_NAME = "Linear"
+BLOCK = 128
+
+# Strategy and ``dynamic`` of the activations, and what this project calls them.
+ACTIVATIONS = {("token", True): "token", ("tensor", False): "static", ("group", True): "group"}
+# What ``block_structure`` and ``group_size`` must be, by strategy; null elsewhere. [CKPT-ARGS]
+BLOCK_STRUCTURES = {"block": ([BLOCK, BLOCK], f"{BLOCK}x{BLOCK}")}
+GROUP_SIZES = {"group": (BLOCK,)}
+# Schemes that a group may name instead of writing them out. [CKPT-CT]
+PRESETS = {"FP8": ("tensor", "static"), "FP8_DYNAMIC": ("channel", "token"), "FP8_BLOCK": ("block", "group")}
 
 
 @dataclass(frozen=True)
@@ -20,12 +30,16 @@ class Scheme:
     """How an FP8 projection is quantized.
 
     Attributes:
-        weights: one scale per ``"channel"`` (output row) or per ``"tensor"``.
-        activations: ``"token"``: dynamic, one scale per token; ``"static"``: one stored scale.
+        weights: one scale per ``"channel"`` (output row), per ``"tensor"`` or per ``"block"`` of 128x128.
+        activations: ``"token"``: dynamic, one scale per token; ``"static"``: one stored scale; ``"group"``: dynamic,
+            one scale per token and 128 columns.
+        observer: what looked for the weights' scales, as the config names it; None if it does not. No bit of a
+            forward depends on it.
     """
 
     weights: str
     activations: str
+    observer: str | None = field(default=None, compare=False)
 
 
 class Names:
@@ -44,10 +58,11 @@ class Names:
                     raise UnsupportedError(f"{section.file}: key {path}: pattern {show(entry)}: {error}") from None
 
     def rank(self, module: str) -> int | None:
-        """How a module matches: 0 by its name, 1 by a pattern, 2 by its class; None if it does not."""
-        if module in self.exact:
+        """How a module matches, in any spelling: 0 by its name, 1 by a pattern, 2 by its class; None if not at all."""
+        names = spellings(module)
+        if not self.exact.isdisjoint(names):
             return 0
-        if any(matches(module) for matches in self.patterns):
+        if any(matches(name) for matches in self.patterns for name in names):
             return 1
         return 2 if CLASS_NAME in self.exact else None
 
@@ -68,12 +83,14 @@ class Quantization:
     Attributes:
         method: ``"none"``, ``"compressed-tensors"`` or ``"fp8"`` (AutoFP8).
         file: the file that it comes from.
+        kv_cache: dtype of the KV cache. [CKPT-KV]
         groups: the groups, in the file's order.
         ignore: the modules that no group reaches; None if there is no config.
     """
 
     method: str
     file: str
+    kv_cache: str = "bfloat16"
     groups: tuple[Group, ...] = ()
     ignore: Names | None = None
 
@@ -91,22 +108,23 @@ class Quantization:
         Raises:
             UnsupportedError: nothing says how its activations are quantized.
         """
+        if len({group.scheme for group in self.groups}) == 1:
+            return self.groups[0].scheme
         scheme = self.configured(module)
         if scheme is not None:
             return scheme
-        schemes = {group.scheme for group in self.groups}
-        if len({scheme.activations for scheme in schemes}) != 1:
-            reason = "several groups disagree" if schemes else "there is no quantization config"
+        if len({group.scheme.activations for group in self.groups}) != 1:
+            reason = "several groups disagree" if self.groups else "there is no quantization config"
             message = f"the weight is F8_E4M3, but {reason} on how activations are quantized"
             raise UnsupportedError(f"{self.file}: module {module!r}: {message}")
         return self.groups[0].scheme
 
 
-def _only(section: Section, key: str, allowed: tuple[object, ...], default: object) -> None:
+def _only(section: Section, key: str, allowed: tuple[object, ...], default: object, where: str = "") -> None:
     """UnsupportedError unless the value (or the format's default for it) is one of ``allowed``."""
     value = section.values.get(key, default)
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
-        raise unsupported(section, key, ", ".join(repr(a) for a in allowed))
+        raise unsupported(section, key, ", ".join(repr(a) for a in allowed) + where)
 
 
 def _args(args: Section) -> tuple[str, bool]:
@@ -117,10 +135,11 @@ def _args(args: Section) -> tuple[str, bool]:
     _only(args, "type", ("float",), "int")
     _only(args, "num_bits", (8,), 8)
     _only(args, "symmetric", (True,), True)
-    _only(args, "group_size", (None,), None)
-    _only(args, "block_structure", (None,), None)
     _only(args, "dynamic", (True, False), False)
-    return args.string("strategy", "tensor"), args.boolean("dynamic")
+    strategy = args.string("strategy", "tensor")
+    for key, table in (("group_size", GROUP_SIZES), ("block_structure", BLOCK_STRUCTURES)):
+        _only(args, key, table.get(strategy, (None,)), None, f" with strategy {strategy!r}")
+    return strategy, args.boolean("dynamic")
 
 
 def _group(name: str, group: Section) -> Group:
@@ -132,13 +151,33 @@ def _group(name: str, group: Section) -> Group:
             raise unsupported(group, key, "FP8 weights with FP8 input activations")
     weights, activations = group.section("weights"), group.section("input_activations")
     strategy, dynamic = _args(weights)
-    if strategy not in ("channel", "tensor") or dynamic:
-        raise unsupported(group, "weights", "strategy 'channel' or 'tensor', not dynamic")
-    kinds = {("token", True): "token", ("tensor", False): "static"}
-    kind = kinds.get(_args(activations))
-    if kind is None:
-        raise unsupported(group, "input_activations", "strategy 'token' and dynamic, or 'tensor' and static")
-    return Group(name, Names(group, "targets"), Scheme(strategy, kind))
+    if strategy not in ("channel", "tensor", "block") or dynamic:
+        raise unsupported(group, "weights", "strategy 'channel', 'tensor' or 'block', not dynamic")
+    kind = ACTIVATIONS.get(_args(activations))
+    if kind is None or (kind == "group") != (strategy == "block"):
+        allowed = "'group' and dynamic" if strategy == "block" else "'token' and dynamic, or 'tensor' and static"
+        raise unsupported(group, "input_activations", f"with weights of strategy {strategy!r}: strategy {allowed}")
+    observer = weights.string("observer") if weights.has("observer") else None
+    return Group(name, Names(group, "targets"), Scheme(strategy, kind, observer))
+
+
+def _preset(groups: Section, name: str) -> Group:
+    """A group that is a list of targets under the name of a scheme. [CKPT-CT]"""
+    if name not in PRESETS:
+        raise unsupported(groups, name, f"a group written out, or one of the presets {', '.join(PRESETS)}")
+    return Group(name, Names(groups, name), Scheme(*PRESETS[name]))
+
+
+def _kv_cache(config: Section) -> str:
+    """[CKPT-KV]"""
+    key = "kv_cache_scheme"
+    if not config.has(key):
+        return "bfloat16"
+    args = config.section(key)
+    _args(args)
+    _only(args, "strategy", ("tensor",), "tensor")
+    _only(args, "dynamic", (False,), False)
+    return "float8_e4m3fn"
 
 
 def _compressed_tensors(config: Section) -> Quantization:
@@ -148,7 +187,6 @@ def _compressed_tensors(config: Section) -> Quantization:
     config.string("format")
     _only(config, "format", FORMATS, None)
     _only(config, "quantization_status", ("compressed", None), None)
-    _only(config, "kv_cache_scheme", (None,), None)
     if config.section("transform_config").values:
         raise unsupported(config, "transform_config", "empty")
     sparsity = config.section("sparsity_config")
@@ -157,28 +195,30 @@ def _compressed_tensors(config: Section) -> Quantization:
     groups = config.section("config_groups")
     if not groups.values:
         raise config.wrong("config_groups", "an object that is not empty")
-    for name, value in groups.values.items():
-        if isinstance(value, list):
-            raise unsupported(groups, name, "a group written out, not the name of a preset")
-    parsed = tuple(_group(name, groups.section(name)) for name in groups.values)
-    return Quantization("compressed-tensors", str(config.file), parsed, Names(config, "ignore"))
+    parsed = tuple(
+        _preset(groups, name) if isinstance(value, list) else _group(name, groups.section(name))
+        for name, value in groups.values.items()
+    )
+    return Quantization("compressed-tensors", str(config.file), _kv_cache(config), parsed, Names(config, "ignore"))
 
 
 def _autofp8(config: Section) -> Quantization:
     """[CKPT-AUTOFP8]"""
     _only(config, "weight_block_size", (None,), None)
-    _only(config, "kv_cache_scheme", (None,), None)
+    _only(config, "kv_cache_scheme", (None, "static"), None)
     if config.string("activation_scheme") != "static":
         raise unsupported(config, "activation_scheme", "'static' (AutoFP8's 'dynamic' is one scale for all tokens)")
     ignore = Names(config, "ignored_layers" if config.has("ignored_layers") else "modules_to_not_convert")
-    return Quantization("fp8", str(config.file), (Group("all", None, Scheme("tensor", "static")),), ignore)
+    kv_cache = "float8_e4m3fn" if config.has("kv_cache_scheme") else "bfloat16"
+    groups = (Group("all", None, Scheme("tensor", "static", "autofp8")),)
+    return Quantization("fp8", str(config.file), kv_cache, groups, ignore)
 
 
 def _locate(config: Section) -> Section | None:
     """The quantization config among its three places. [CKPT-QUANT-KEY]"""
     for parent, key in (
         (config, "quantization_config"),
-        (config.section("text_config"), "quantization_config"),
+        (config.section(NESTED), "quantization_config"),
         (config, "compression_config"),
     ):
         if parent.has(key):

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import CheckpointError
 
 MAX_BYTES = 100_000_000
@@ -150,11 +152,20 @@ class Section:
             raise self.wrong(key, "a finite number")
         return float(value)
 
-    def boolean(self, key: str) -> bool:
-        """True or false; absent is false."""
+    def positive(self, key: str, default: float | None = None) -> float:
+        """A number that is positive and finite in float32, as the operations round it."""
+        value = self.number(key, default)
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = np.float32(value)
+        if not 0 < rounded < np.inf:
+            raise self.wrong(key, "a number that is positive and finite in float32")
+        return value
+
+    def boolean(self, key: str, default: bool = False) -> bool:
+        """True or false."""
         value = self.values.get(key)
         if value is None:
-            return False
+            return default
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
         return value
@@ -175,6 +186,15 @@ class Section:
             return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(key, "a list of strings")
+        return tuple(value)
+
+    def integers(self, key: str, high: int) -> tuple[int, ...]:
+        """A list of integers in [0, high); absent is empty."""
+        value = self.values.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(type(item) is int and 0 <= item < high for item in value):
+            raise self.wrong(key, f"a list of integers from 0 to {high - 1}")
         return tuple(value)
 
     def section(self, key: str) -> Section:

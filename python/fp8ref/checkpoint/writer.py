@@ -28,7 +28,7 @@ def write_checkpoint(
         path: the folder to make; it must not exist, or be empty.
         config: the content of config.json.
         tensors: arrays by name. bfloat16, float8_e4m3fn and numpy's own types; a tensor of shape () stays ().
-        companions: files to copy beside them (tokenizer, chat template, generation_config.json).
+        companions: files and folders to copy beside them (tokenizer, chat template, generation_config.json).
 
     Raises:
         CheckpointError: the destination exists, or the disk refuses.
@@ -45,4 +45,5 @@ def write_checkpoint(
         (temporary / SINGLE).chmod(0o644)
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for companion in companions:
-            shutil.copyfile(companion, temporary / companion.name)
+            copy = shutil.copytree if companion.is_dir() else shutil.copyfile
+            copy(companion, temporary / companion.name)

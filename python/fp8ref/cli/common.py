@@ -43,6 +43,13 @@ class Accumulate(StrEnum):
     SM80 = "sm80"
 
 
+class Weights(StrEnum):
+    """fp8ref.model.llama.WEIGHTS."""
+
+    MAPPED = "mapped"
+    STREAMED = "streamed"
+
+
 class Level(StrEnum):
     """fp8ref.conformance.LEVELS."""
 
@@ -58,12 +65,22 @@ class ExportLevel(StrEnum):
     FULL = "full"
 
 
+class Scan(StrEnum):
+    """fp8ref.checkpoint.ranges.SCANS."""
+
+    VALUES = "values"
+    HEADERS = "headers"
+
+
 BackendOption = Annotated[
     Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")
 ]
 AccumulateOption = Annotated[
     Accumulate,
     typer.Option(help="exact, or a tensor core: of FP8 products (sm90_wgmma), or of the whole model (sm90)."),
+]
+WeightsOption = Annotated[
+    Weights, typer.Option(help="streamed gives memory back while it runs: for a checkpoint larger than memory.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the cpu backend; no bit depends on it.")]
 

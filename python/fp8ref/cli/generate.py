@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json as jsonlib
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import Accumulate, AccumulateOption, Backend, BackendOption, ThreadsOption, misuse, progress, set_threads
+from .common import (
+    Accumulate,
+    AccumulateOption,
+    Backend,
+    BackendOption,
+    ThreadsOption,
+    Weights,
+    WeightsOption,
+    misuse,
+    progress,
+    set_threads,
+)
 
 if TYPE_CHECKING:
     from ..model import Model, Tokenizer
@@ -24,9 +36,17 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The text to continue, or with --chat the user's message.")],
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the checkpoint's chat template.")] = False,
     system: Annotated[str | None, typer.Option(help="A system message; needs --chat.")] = None,
+    date: Annotated[
+        datetime.datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="The day that the chat template may write into the prompt; no clock is read. Needs --chat.",
+        ),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=0, help="Stop after so many tokens.")] = 128,
     backend: BackendOption = Backend.CPU,
     accumulate: AccumulateOption = Accumulate.EXACT,
+    weights: WeightsOption = Weights.MAPPED,
     threads: ThreadsOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print ids and text as JSON at the end.")] = False,
 ) -> None:
@@ -38,18 +58,21 @@ def generate(
 
       fp8ref generate SmolLM2-135M-Instruct-FP8 --chat --prompt "What is the capital of France?"
 
+      fp8ref generate Llama-3.2-1B-Instruct-FP8 --chat --date 2024-07-26 --prompt "Which day is it?"
+
       fp8ref generate CKPT --prompt "Once upon a time" --max-new-tokens 40 --backend golden --accumulate sm90
     """
     from .. import load
     from ..model import Tokenizer
 
-    if system is not None and not chat:
-        misuse("--system needs --chat")
+    for option, value in {"--system": system, "--date": date}.items():
+        if value is not None and not chat:
+            misuse(f"{option} needs --chat")
     tokenizer = Tokenizer(checkpoint)
-    ids = encode_prompt(tokenizer, prompt, chat, system)
+    ids = encode_prompt(tokenizer, prompt, chat, system, date)
     set_threads(threads)
     with progress(f"loading on {backend.value}"):
-        model = load(checkpoint, backend=backend.value, accumulate=accumulate.value)
+        model = load(checkpoint, backend=backend.value, accumulate=accumulate.value, weights=weights.value)
     if json:
         new = answer(model, ids, max_new_tokens)
         document = {"prompt_ids": ids, "ids": new, "text": tokenizer.decode(new)}
@@ -59,12 +82,14 @@ def generate(
     stream_answer(model, tokenizer, ids, max_new_tokens)
 
 
-def encode_prompt(tokenizer: Tokenizer, prompt: str, chat: bool, system: str | None = None) -> list[int]:
-    """Token ids of a prompt, plain or as a chat."""
+def encode_prompt(
+    tokenizer: Tokenizer, prompt: str, chat: bool, system: str | None = None, date: datetime.date | None = None
+) -> list[int]:
+    """Token ids of a prompt, plain or as a chat. [TEXT-BOS]"""
     if not chat:
         return tokenizer.encode(prompt)
     messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    return tokenizer.encode_chat([*messages, {"role": "user", "content": prompt}])
+    return tokenizer.encode_chat([*messages, {"role": "user", "content": prompt}], date=date)
 
 
 def stream_answer(model: Model, tokenizer: Tokenizer, ids: Sequence[int], max_new_tokens: int) -> list[int]:
@@ -81,7 +106,7 @@ def stream_answer(model: Model, tokenizer: Tokenizer, ids: Sequence[int], max_ne
         return answer(model, ids, max_new_tokens, show)
     finally:
         if shown:  # the line ends, whether by an end token or by Ctrl-C
-            sys.stdout.write("\n")
+            sys.stdout.write(stream.finish() + "\n")
             sys.stdout.flush()
 
 

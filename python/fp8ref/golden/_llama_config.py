@@ -86,7 +86,7 @@ class LlamaConfig:
     kv_cache: str = "bfloat16"
     # Llama 4
     moe: MoeConfig | None = None
-    no_rope_layers: tuple[int, ...] = ()  # sorted indices of the layers without RoPE
+    no_rope_layers: tuple[int, ...] | range = ()  # sorted indices of the layers without RoPE
     attention_chunk_size: int | None = None
     qk_norm: str = "none"
     temperature: Temperature | None = None

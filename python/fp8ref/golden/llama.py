@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Llama 3 text model as a composition of the operations. spec/llama.md
+"""The text models of Llama 3, Llama 4 and Llama 3.2 Vision as a composition of the operations. spec/llama.md
 
-Every step is one public operation, taken from a table (``ops``), so that the same composition runs on any backend.
+Every step is one public operation, taken from a table (``ops``), so that the same composition runs on any backend. The
+layers are in ``_llama_attention.py`` and ``_llama_mlp.py``.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import attention, linear, quantize, residual, rmsnorm, rope, scaled_mm, silu_mul
-from ._args import BFLOAT16, Array, choice, fail
+from . import attention, linear, quantize, residual, rmsnorm, rope, route, scaled_mm, silu_mul, temperature
+from ._args import Array, bf16_array, choice, describe, fail
+from ._llama_attention import ATTENTION
+from ._llama_cache import KVCache as KVCache
+from ._llama_config import LayerKind as LayerKind
 from ._llama_config import LlamaConfig as LlamaConfig
 from ._llama_config import MoeConfig as MoeConfig
 from ._llama_config import RopeScaling as RopeScaling
 from ._llama_config import Temperature as Temperature
+from ._llama_mlp import MLP
+from ._llama_run import Run
+from ._llama_run import Trace as Trace
 from ._llama_weights import Bf16Linear as Bf16Linear
 from ._llama_weights import Cross as Cross
 from ._llama_weights import Fp8Linear as Fp8Linear
@@ -38,54 +45,26 @@ OP = "llama"
 ACCUMULATORS = (*MODES, *FP8_ACCUMULATORS)  # what a model can be loaded with [LLAMA-MODES]
 
 Float32 = NDArray[np.float32]
-Trace = Callable[[str, Array], None]
 
 GOLDEN = SimpleNamespace(
     quantize=quantize.quantize,
+    dequantize=quantize.dequantize,
     scaled_mm=scaled_mm.scaled_mm,
     linear=linear.linear,
     rmsnorm=rmsnorm.rmsnorm,
     rope_frequencies=rope.rope_frequencies,
     rope_table=rope.rope_table,
     rope=rope.rope,
+    temperature_factors=temperature.temperature_factors,
+    temperature=temperature.temperature,
     attention=attention.attention,
     silu_mul=silu_mul.silu_mul,
+    route=route.route,
+    dispatch=route.dispatch,
+    combine=route.combine,
     residual=residual.residual,
+    gated_residual=residual.gated_residual,
 )
-
-
-@dataclass
-class KVCache:
-    """Keys (after RoPE) and values of the tokens so far, bfloat16, one pair of arrays a layer. [LLAMA-CACHE]
-
-    ``length`` counts the tokens of finished forwards; a forward that fails leaves it as it was.
-    """
-
-    config: LlamaConfig
-    length: int = 0
-    _keys: list[Array] = field(default_factory=list, repr=False)
-    _values: list[Array] = field(default_factory=list, repr=False)
-
-    def __post_init__(self) -> None:
-        shape = (0, self.config.num_key_value_heads, self.config.head_dim)
-        self._keys = [np.empty(shape, BFLOAT16) for _ in range(self.config.num_hidden_layers)]
-        self._values = list(self._keys)
-
-    def reset(self) -> None:
-        """Forget all tokens."""
-        self.length = 0
-
-    def store(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
-        """Write the new tokens behind the old ones; returns keys and values of all of them, (length + T, heads, d)."""
-        end = self.length + k.shape[0]
-        for kept, new in ((self._keys, k), (self._values, v)):
-            if kept[layer].shape[0] < end:
-                capacity = min(max(end, 2 * kept[layer].shape[0]), self.config.max_position_embeddings)
-                larger = np.empty((capacity, *new.shape[1:]), BFLOAT16)
-                larger[: self.length] = kept[layer][: self.length]
-                kept[layer] = larger
-            kept[layer][self.length : end] = new
-        return self._keys[layer][:end], self._values[layer][:end]
 
 
 def check_tokens(config: LlamaConfig, tokens: Any, length: int = 0) -> NDArray[np.int64]:
@@ -100,13 +79,30 @@ def check_tokens(config: LlamaConfig, tokens: Any, length: int = 0) -> NDArray[n
     if ids.dtype.kind not in "iu":
         raise fail(OP, f"tokens must be integers, got dtype {ids.dtype.name}")
     low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= config.vocab_size:
+    if low < 0 or high >= config.token_ids:
         outside = low if low < 0 else high
-        raise fail(OP, f"token id {outside} is outside of the vocabulary [0, {config.vocab_size})")
+        raise fail(OP, f"token id {outside} is outside of the vocabulary [0, {config.token_ids})")
     if length + ids.size > config.max_position_embeddings:
         total = f"{length} tokens so far and {ids.size} new ones"
         raise fail(OP, f"{total} exceed max_position_embeddings={config.max_position_embeddings}")
     return ids.astype(np.int64)
+
+
+def check_vision(config: LlamaConfig, vision_states: Any) -> Array | None:
+    """Vision states as bfloat16 (N, H), checked against the model; None stays None. [LLAMA-VISION]
+
+    Raises:
+        OpError: the model takes no image, or they are not bfloat16 (1, N, hidden_size) with N >= 1.
+    """
+    if vision_states is None:
+        return None
+    if config.family != "mllama":
+        raise fail(OP, f"vision_states are for mllama, not for {config.family}")
+    states = bf16_array(OP, "vision_states", vision_states)
+    if states.ndim != 3 or states.shape[0] != 1 or states.shape[1] < 1 or states.shape[2] != config.hidden_size:
+        wanted = f"(1, N, {config.hidden_size}) with N >= 1"
+        raise fail(OP, f"vision_states must have shape {wanted}, got {describe(states)}")
+    return np.ascontiguousarray(states[0])
 
 
 @functools.lru_cache(maxsize=16)
@@ -126,85 +122,35 @@ def check_accumulate(weights: LlamaWeights, accumulate: str) -> None:
     if accumulate not in MODES or MODES[accumulate].fp8 is not None:
         return
     for index, layer in enumerate(weights.layers):
-        for name, value in (vars(layer) | vars(layer.mlp)).items():
+        for name, value in _parts(layer):
             if isinstance(value, Fp8Linear):
                 raise fail(OP, f"accumulate={accumulate!r} has no FP8 matrix product, but layers.{index}.{name} is FP8")
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One forward pass: what stays the same for all its layers."""
+def _parts(layer: LayerWeights) -> Iterator[tuple[str, Any]]:
+    """The weights of a layer by their names in the trace; the first expert stands for all. [CKPT-EXPERTS]"""
+    yield from vars(layer).items()
+    if isinstance(layer.mlp, Mlp):
+        yield from vars(layer.mlp).items()
+        return
+    for block, weights in (("shared_expert", layer.mlp.shared_expert), ("experts", layer.mlp.experts[0])):
+        for name, value in vars(weights).items():
+            yield f"{block}.{name}", value
 
-    config: LlamaConfig
-    ops: Any
-    fp8: str | None  # the accumulator of FP8 matrix products [LLAMA-MODES]
-    mode: str  # of the others, and of attention
-    cache: KVCache
-    cos: Float32
-    sin: Float32
-    trace: Trace | None
 
-    def record(self, name: str, value: Array) -> Array:
-        """Hand an intermediate to the trace as (T, columns). [LLAMA-TRACE]"""
-        if self.trace is not None:
-            self.trace(name, value.reshape(value.shape[0], -1))
-        return value
-
-    def project(self, name: str, projection: Linear, x: Array) -> Array:
-        """One projection, bfloat16 in and out. [LLAMA-LINEAR]"""
-        if isinstance(projection, Bf16Linear):
-            return self.record(name, self.linear(x, projection))
-        static = projection.input_scale is not None
-        rule = "vllm.per_tensor_static" if static else "vllm.per_token"
-        codes, scale = self.ops.quantize(x, rule, projection.input_scale)
-        self.record(f"{name}.input_codes", codes.view(np.uint8))
-        self.record(f"{name}.input_scale", np.reshape(scale, (-1, 1)))
-        out = self.ops.scaled_mm(
-            codes,
-            projection.weight,
-            scale,
-            projection.weight_scale,
-            bias=projection.bias,
-            out_dtype="bfloat16",
-            accumulate=self.fp8,
-            epilogue="a_b",
-        )
-        return self.record(name, out)
-
-    def attend(self, index: int, layer: LayerWeights, x: Array) -> Array:
-        """The attention half of a layer. [LLAMA-ATTENTION]"""
-        prefix, d = f"layers.{index}.", self.config.head_dim
-        h = self.record(prefix + "input_layernorm", self.norm(x, layer.input_layernorm))
-        q, k, v = (self.project(prefix + n, getattr(layer, n), h) for n in ("q_proj", "k_proj", "v_proj"))
-        q, k, v = (heads.reshape(x.shape[0], -1, d) for heads in (q, k, v))
-        q = self.record(prefix + "q_rope", self.ops.rope(q, self.cos, self.sin))
-        k = self.record(prefix + "k_rope", self.ops.rope(k, self.cos, self.sin))
-        keys, values = self.cache.store(index, k, v)
-        mixed = self.ops.attention(q, keys, values, mask="causal", accumulate=self.mode)
-        self.record(prefix + "attention", mixed)
-        out = self.project(prefix + "o_proj", layer.o_proj, mixed.reshape(x.shape[0], -1))
-        return self.record(prefix + "attention_residual", self.ops.residual(x, out))
-
-    def mlp(self, index: int, layer: LayerWeights, x: Array) -> Array:
-        """The MLP half of a layer. [LLAMA-MLP]"""
-        prefix = f"layers.{index}."
-        h = self.record(prefix + "post_attention_layernorm", self.norm(x, layer.post_attention_layernorm))
-        assert isinstance(layer.mlp, Mlp)
-        gate = self.project(prefix + "gate_proj", layer.mlp.gate_proj, h)
-        up = self.project(prefix + "up_proj", layer.mlp.up_proj, h)
-        product = self.record(prefix + "silu_mul", self.ops.silu_mul(gate, up))
-        out = self.project(prefix + "down_proj", layer.mlp.down_proj, product)
-        return self.record(prefix + "mlp_residual", self.ops.residual(x, out))
-
-    def linear(self, x: Array, projection: Bf16Linear) -> Array:
-        """A bfloat16 projection. [LLAMA-LINEAR]"""
-        out: Array = self.ops.linear(x, projection.weight, projection.bias, self.mode)
-        return out
-
-    def norm(self, x: Array, weight: Array) -> Array:
-        """RMSNorm with the model's eps. [LLAMA-NORM]"""
-        normed: Array = self.ops.rmsnorm(x, weight, self.config.rms_norm_eps)
-        return normed
+def _layer(run: Run, index: int, layer: LayerWeights, x: Array) -> Array:
+    """One decoder layer. [LLAMA-FORWARD] [LLAMA-CROSS]"""
+    at, kind = f"layers.{index}.", run.config.layer(index)
+    if kind.attention == "cross" and run.vision is None and index not in run.image:
+        return x
+    gates = (None, None) if layer.cross is None else (layer.cross.attn_gate, layer.cross.mlp_gate)
+    h = run.record(at + "input_layernorm", run.norm(x, layer.input_layernorm))
+    heads = run.record(at + "attention", ATTENTION[kind.attention](run, index, layer, kind, h))
+    out = run.project(at + "o_proj", layer.o_proj, heads.reshape(len(x), -1))
+    x = run.record(at + "attention_residual", run.add(x, out, gates[0]))
+    h = run.record(at + "post_attention_layernorm", run.norm(x, layer.post_attention_layernorm))
+    out = MLP[kind.mlp](run, at, layer.mlp, h)
+    return run.record(at + "mlp_residual", run.add(x, out, gates[1]))
 
 
 def forward(
@@ -217,6 +163,7 @@ def forward(
     accumulate: str = "exact",
     trace: Trace | None = None,
     logits_rows: int | None = None,
+    vision_states: Any = None,
 ) -> Float32:
     """Append tokens to the cache and return the logits of the last of them. [LLAMA-FORWARD]
 
@@ -224,20 +171,22 @@ def forward(
         config: the model's numbers.
         weights: its weights; :func:`prepare` makes the golden operations fast.
         tokens: ids (T,), T >= 1; their positions begin at ``cache.length``.
-        cache: keys and values so far; on success it holds T tokens more.
+        cache: keys and values so far; on success it holds T tokens more, else it is as it was.
         ops: the operations, attributes named as in spec/ops.toml: golden ones, or ``fp8ref.backend(name)``.
         accumulate: the accumulator of FP8 projections, as ``scaled_mm`` names it, or the mode of the whole model, such
             as ``"sm90"``. [LLAMA-MODES]
         trace: called with the name and the (T, columns) array of every intermediate. [LLAMA-TRACE]
         logits_rows: how many of the last tokens get logits; None is all.
+        vision_states: bfloat16 (1, N, hidden_size), what the multimodal projector of a Llama 3.2 Vision gives: these
+            and later tokens see them, in the place of those before. None keeps what the cache has. [LLAMA-VISION]
 
     Returns:
         float32 (logits_rows, vocab_size): bfloat16 outputs of ``lm_head``, widened. How tokens are cut into calls
         changes no bit. [LLAMA-CUT]
 
     Raises:
-        OpError: tokens outside of the vocabulary or beyond the positions, an unknown accumulator, or a mode without FP8
-            for weights that are FP8.
+        OpError: tokens outside of the vocabulary or beyond the positions, vision states of another shape or for a model
+            without cross-attention, an unknown accumulator, or a mode without FP8 for weights that are FP8.
 
     Example:
         >>> cache = KVCache(config)                                             # doctest: +SKIP
@@ -246,18 +195,15 @@ def forward(
 
     Source: transformers ``modeling_llama.py``; rounding points as spec/llama.md.
     """
-    ids = check_tokens(config, tokens, cache.length)
+    ids, vision = check_tokens(config, tokens, cache.length), check_vision(config, vision_states)
     rows = ids.size if logits_rows is None else logits_rows
     if not 0 <= rows <= ids.size:
         raise fail(OP, f"logits_rows must be from 0 to {ids.size}, got {logits_rows!r}")
     check_accumulate(weights, accumulate)
-    fp8, mode = (MODES[accumulate].fp8, accumulate) if accumulate in MODES else (accumulate, "exact")
-    positions = np.arange(cache.length, cache.length + ids.size)
-    cos, sin = ops.rope_table(positions, _frequencies(ops.rope_frequencies, config))
-    run = _Run(config, ops, fp8, mode, cache, cos, sin, trace)
+    run = _run(config, ops, accumulate, cache, ids.size, vision, trace)
     x = run.record("embed_tokens", weights.embed_tokens[ids])
     for index, layer in enumerate(weights.layers):
-        x = run.mlp(index, layer, run.attend(index, layer, x))
+        x = _layer(run, index, layer, x)
     x = run.record("norm", run.norm(x, weights.norm))
     if rows:
         # [LINEAR-LOGITS]
@@ -265,5 +211,24 @@ def forward(
         run.record("logits", logits)
     else:
         logits = np.empty((0, config.vocab_size), np.float32)
-    cache.length += ids.size
+    cache.commit(ids.size, run.image)
     return logits
+
+
+def _run(
+    config: LlamaConfig,
+    ops: Any,
+    accumulate: str,
+    cache: KVCache,
+    tokens: int,
+    vision: Array | None,
+    trace: Trace | None,
+) -> Run:
+    """What all layers share; new vision states begin without the old ones' keys and values."""
+    fp8, mode = (MODES[accumulate].fp8, accumulate) if accumulate in MODES else (accumulate, "exact")
+    positions, factors = np.arange(cache.length, cache.length + tokens), None
+    cos, sin = ops.rope_table(positions, _frequencies(ops.rope_frequencies, config))
+    if config.temperature is not None:
+        factors = ops.temperature_factors(positions, config.temperature.floor_scale, config.temperature.attn_scale)
+    image = cache.image() if vision is None else {}
+    return Run(config, ops, fp8, mode, cache, cos, sin, factors, vision, image, trace)
