@@ -79,9 +79,14 @@ def test_a_mode_without_fp8(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "bf16", "bf16")
     golden, cpu = (load(folder, backend=name, accumulate="sm80") for name in ("golden", "cpu"))
     assert_same_bits(cpu.trace(PROMPT), golden.trace(PROMPT))
-    folder = write_tiny(tmp_path / "mixed", "mixed")
+
+
+@pytest.mark.parametrize("model, scheme, layer", [("llama", "mixed", 0), ("maverick", "channel_token", 1)])
+def test_a_mode_without_fp8_refuses_it(tmp_path: Path, model: str, scheme: str, layer: int) -> None:
+    """[LLAMA-MODES]"""
+    folder = write_tiny(tmp_path / "model", scheme, model=model)
     for name in ("golden", "cpu"):
-        with pytest.raises(OpError, match="no FP8 matrix product"):
+        with pytest.raises(OpError, match=rf"no FP8 matrix product, but layers\.{layer}"):
             load(folder, backend=name, accumulate="sm80")
 
 
