@@ -49,9 +49,8 @@ def _no_rope(text: Section, layers: int) -> tuple[int, ...] | range:
 
 def _switch(text: Section, key: str) -> bool:
     """A switch that is true where it is absent; older files have an integer."""
-    value = text.values.get(key)
-    if type(value) is int:
-        return value != 0
+    if type(text.values.get(key)) is int:
+        return text.integer(key) != 0
     return text.boolean(key, True)
 
 
