@@ -34,6 +34,12 @@ def test_any_gate(pairs, gate):
     assert_same_bits(golden.gated_residual(x, y, factor), gated_residual(x, y, factor))
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0, 2)])
+def test_the_shape_of_x(shape):
+    x, gate = np.ones(shape, BF16), bf16([1])
+    assert_same_bits(golden.gated_residual(x, x, gate), gated_residual(x, x, gate))
+
+
 @pytest.mark.slow
 def test_every_gate():
     zero, one = bf16([0]), bf16([1])

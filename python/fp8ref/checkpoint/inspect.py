@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check a checkpoint completely and say what it holds. [CKPT-WARN], [CKPT-SUSPICIOUS]"""
+"""Check a checkpoint completely and say what it holds. [CKPT-INSPECT], [CKPT-WARN]"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .names import is_vision, plain
 from .ranges import SCANS, Ranges, merge, ranges
 from .reader import LlamaReader
 from .report import FileReport, LayerReport, ModuleReport, PartReport, Report
-from .scheme import Quantization, Scheme
+from .scheme import AUTOFP8, Quantization, Scheme
 
 UNQUANTIZED = "bf16"
 RELEASE = 1 << 26  # bytes of weights to read before their pages are given back
@@ -25,14 +25,14 @@ Progress = Callable[[int, int], None]
 
 # What an observer of a config looks for, and the rule that it makes with a strategy.
 OBSERVERS = {None: "minmax", "minmax": "minmax", "memoryless_minmax": "minmax", "static_minmax": "minmax"}
-OBSERVERS |= {"mse": "mse", "memoryless_mse": "mse", "autofp8": "autofp8"}
+OBSERVERS |= {"mse": "mse", "memoryless_mse": "mse", AUTOFP8: AUTOFP8}
 WEIGHT_RULES = {
     ("channel", "minmax"): "compressed_tensors.channel",
     ("tensor", "minmax"): "compressed_tensors.tensor",
     ("block", "minmax"): "compressed_tensors.block_128x128",
     ("channel", "mse"): "llm_compressor.mse_channel",
     ("tensor", "mse"): "llm_compressor.mse_tensor",
-    ("tensor", "autofp8"): "autofp8.per_tensor",
+    ("tensor", AUTOFP8): "autofp8.per_tensor",
 }
 
 # The purpose of a tensor, by the first of these that its plain name holds.
@@ -61,7 +61,7 @@ def _groups(config: Quantization) -> tuple[str, ...]:
     lines = []
     for group in config.groups:
         targets = "all linear layers" if group.targets is None else ", ".join(group.targets.entries)
-        observer = "" if group.scheme.observer in (None, config.method) else f" (observer {group.scheme.observer})"
+        observer = "" if group.scheme.observer in (None, AUTOFP8) else f" (observer {group.scheme.observer})"
         lines.append(f"{group.name}: {scheme_text(group.scheme)}{observer}; targets {targets}")
     return tuple(lines)
 
