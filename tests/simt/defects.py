@@ -115,6 +115,21 @@ DEFECTS = (
         "table[ids[i / cols > 0 ? i / cols - 1 : 0] * cols",
         "llama",
     ),
+    Defect(
+        "the input scale of the expert before",
+        "llama.cu",
+        "groups.offsets[middle] <= row",
+        "groups.offsets[middle] < row",
+        "llama",
+    ),
+    Defect(
+        "fused experts as they lie",
+        "llama.cu",
+        "columns[at % k * stride + at / k]",
+        "columns[at / n * stride + at % n]",
+        "llama",
+    ),
+    Defect("experts in each other's place", "llama.cu", "std::exchange(to, to + count)", "to", "llama"),
     Defect("bias of the first expert for all", "wgmma.cu", "all.bias + e * all.n", "all.bias", "wgmma"),
 )
 
