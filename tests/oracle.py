@@ -25,9 +25,13 @@ from witness import quantize as _quantize
 from witness import residual as _residual
 from witness import rmsnorm as _rmsnorm
 from witness import rope as _rope
+from witness import route as _route
 from witness import sample as _sample
 from witness import scaled_mm as _scaled_mm
 from witness import silu_mul as _silu_mul
+from witness import temperature as _temperature
+
+ROTATIONS = {"rotate_half": "rotate", "interleaved": "rotate_interleaved"}
 
 
 def format_of(array: Any) -> formats.Format:
@@ -177,9 +181,19 @@ def rope_table(positions: Any, frequencies: np.ndarray) -> tuple[np.ndarray, np.
     return tuple(_array(t, "float32", (len(positions), len(frequencies))) for t in tables)
 
 
-def rope(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
-    tables = zip(pattern(x).tolist(), pattern(cos).tolist(), pattern(sin).tolist(), strict=True)
-    return _array([[_rope.rotate(head, c, s) for head in heads] for heads, c, s in tables], "bfloat16", x.shape)
+def rope(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, layout: str = "rotate_half") -> np.ndarray:
+    tables, rotate = zip(*(pattern(a).tolist() for a in (x, cos, sin)), strict=True), getattr(_rope, ROTATIONS[layout])
+    return _array([[rotate(head, c, s) for head in heads] for heads, c, s in tables], "bfloat16", x.shape)
+
+
+def temperature_factors(positions: Any, floor_scale: float, attn_scale: float) -> np.ndarray:
+    factors = [_temperature.temperature_factor(int(p), floor_scale, attn_scale) for p in positions]
+    return from_bits(factors, np.float32)
+
+
+def temperature(x: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    rows = zip(pattern(x).reshape(len(x), x[:1].size).tolist(), pattern(factors).tolist(), strict=True)
+    return _array([[_temperature.temperature(value, f) for value in row] for row, f in rows], "bfloat16", x.shape)
 
 
 def attention(
@@ -189,8 +203,9 @@ def attention(
     scale: float | None = None,
     mask: str = "causal",
     accumulate: str = "exact",
+    chunk: int | None = None,
 ) -> np.ndarray:
-    rows = _attention.attention(*(pattern(x).tolist() for x in (q, k, v)), scale, mask, accumulate)
+    rows = _attention.attention(*(pattern(x).tolist() for x in (q, k, v)), scale, mask, accumulate, chunk)
     return _array(rows, "bfloat16", q.shape)
 
 
@@ -202,6 +217,30 @@ def residual(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _pairwise(_residual.residual, x, y)
 
 
+def gated_residual(x: np.ndarray, y: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    factor = int(pattern(gate)[0])
+    return _pairwise(lambda a, b: _residual.gated_residual(a, b, factor), x, y)
+
+
+def route(logits: np.ndarray, top_k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    chosen = [_route.route(row, top_k) for row in pattern(logits).tolist()]
+    experts, scores = ([pair[i] for pair in chosen] for i in range(2))
+    shape = (len(logits), top_k)
+    return np.array(experts, dtype=np.int64).reshape(shape), _array(scores, "bfloat16", shape)
+
+
+def dispatch(x: np.ndarray, experts: Any, scores: np.ndarray, num_experts: int) -> tuple[np.ndarray, ...]:
+    ids = np.asarray(experts).tolist()
+    inputs, order, offsets = _route.dispatch(pattern(x).tolist(), ids, pattern(scores).tolist(), num_experts)
+    integers = (np.array(numbers, dtype=np.int64) for numbers in (order, offsets))
+    return _array(inputs, "bfloat16", (len(order), x.shape[1])), *integers
+
+
+def combine(routed: np.ndarray, order: Any, shared: np.ndarray) -> np.ndarray:
+    rows = _route.combine(pattern(routed).tolist(), [int(p) for p in order], pattern(shared).tolist())
+    return _array(rows, "bfloat16", shared.shape)
+
+
 def sample(logits: np.ndarray) -> np.ndarray:
     fmt, rows = format_of(logits), pattern(logits).reshape(-1, logits.shape[-1]).tolist()
     return np.array([_sample.sample(row, fmt) for row in rows], dtype=np.int64).reshape(logits.shape[:-1])
@@ -211,17 +250,23 @@ def forward(model: Any, prompt: Any) -> dict[str, np.ndarray]:
     """Every intermediate of forwards one after the other; the n-th forward's names begin with "n.".
 
     `model` has a config, an accumulate and patterns(), as inputs/llama.py makes them; the prompt is a sequence of
-    (tokens, number of rows of logits).
+    (tokens, number of rows of logits, vision states or None).
     """
     witness = _llama.Llama(model.config, model.patterns(), model.accumulate)
     found = {}
-    for n, (tokens, rows) in enumerate(prompt):
-        witness.forward(tokens, rows)
+    for n, (tokens, rows, vision) in enumerate(prompt):
+        witness.forward(tokens, rows, None if vision is None else pattern(vision[0]).tolist())
         for name, values in witness.trace.items():
-            wide = name == "logits" or name.endswith("input_scale")
-            dtype = np.float32 if wide else E4M3 if name.endswith("input_codes") else BF16
-            found[f"{n}.{name}"] = from_bits(values, dtype)
+            found[f"{n}.{name}"] = from_bits(values, traced_dtype(name))
     return found
+
+
+def traced_dtype(name: str) -> Any:
+    """The type of a traced value, with codes as E4M3. [LLAMA-TRACE]"""
+    last = name.rpartition(".")[2]
+    return {"logits": np.float32, "input_scale": np.float32, "experts": np.int64}.get(
+        last, E4M3 if last.endswith("codes") else BF16
+    )
 
 
 def _pairwise(operation: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@
 namespace fp8ref::checkpoint {
 namespace {
 
-constexpr std::int64_t kDefaultEos = 2;
+constexpr std::int64_t kDefaultEos = 2, kMllamaEos = 128001;
 
 /// What a model may call itself, and where the keys of its text model are. [CKPT-MODEL]
 struct Class {
@@ -107,7 +107,8 @@ void read_eos(const Section& config, const Section& generation, LlamaConfig& out
   const Section& source = generation.has(kKey) ? generation : config;
   const Value* value = source.find(kKey);
   if (value == nullptr) {
-    if (kDefaultEos < out.vocab_size) out.eos_token_ids = {kDefaultEos};
+    const std::int64_t id = out.family == Family::mllama ? kMllamaEos : kDefaultEos;
+    if (id < out.vocab_size) out.eos_token_ids = {id};
     return;
   }
   if (value->is_null()) return;
@@ -189,7 +190,11 @@ Model read_model(const Section& config, const Section& generation_config) {
   if (model.family == Family::mllama) check_activation(text, "hidden_activation");
   LlamaConfig numbers = read_numbers(text, model.family);
   constexpr char kTie[] = "tie_word_embeddings";
-  numbers.tie_word_embeddings = (text.has(kTie) ? text : config).boolean(kTie, false);
+  const Section& tie = text.has(kTie) ? text : config;
+  numbers.tie_word_embeddings = tie.boolean(kTie, false);
+  if (numbers.tie_word_embeddings && model.family == Family::mllama) {
+    throw tie.unsupported(kTie, "false in a Mllama, whose embeddings have rows that are no logits");
+  }
   read_rope(text, numbers);
   read_eos(text, generation_config, numbers);
   const LayerKinds kinds(text, numbers);

@@ -111,8 +111,8 @@ constexpr Preset kPresets[] = {{"FP8", Activations::per_tensor_static},
 /// Where the quantization config is, if there is one. [CKPT-QUANT-KEY]
 std::optional<Section> locate(const Section& config) {
   constexpr char kKey[] = "quantization_config", kOldKey[] = "compression_config";
-  if (config.has(kKey)) return config.section(kKey);
   const Section text = config.section("text_config");
+  if (config.has(kKey)) return config.section(kKey);
   if (text.has(kKey)) return text.section(kKey);
   if (config.has(kOldKey)) return config.section(kOldKey);
   return std::nullopt;

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bits import BF16, assert_same_bits, from_bits
 from everywhere import assert_everywhere, implementation
 from fp8ref import _ext
+from fp8ref.golden._args import MASKS
 from fp8ref.golden.attention import score_factor
 from inputs import attention_unit
 from inputs.attention import UNIT, cases
@@ -89,8 +90,9 @@ def test_any_bits(data):
         for _ in range(data.draw(st.integers(0, 2))):
             special = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 3e38]))
             array[tuple(rng.integers(0, n) for n in array.shape)] = special
-    mask, accumulate = (data.draw(st.sampled_from(names)) for names in (["causal", "full"], ["exact", *MODES]))
-    assert_everywhere("attention", q, k, v, mask=mask, accumulate=accumulate)
+    mask, accumulate = (data.draw(st.sampled_from(names)) for names in (MASKS, ["exact", *MODES]))
+    chunk = data.draw(st.integers(1, 7)) if mask == "chunked" else None
+    assert_everywhere("attention", q, k, v, mask=mask, accumulate=accumulate, chunk=chunk)
 
 
 def test_every_weight():
@@ -127,6 +129,41 @@ def test_superblocks():
         v[rng.integers(0, 4200, 3), 0, rng.integers(0, 9, 3)] = [np.inf, -np.inf, np.nan]
         for mode in MODES:
             assert_everywhere("attention", q, k, v, accumulate=mode)
+
+
+# queries, keys, query heads, key heads, head dimension; chunks: of one key, beside a block's and a task's edges, odd
+# ones, all keys, and one that begins anew at a superblock
+CHUNKS = [
+    ((70, 140, 2, 1, 5), (1, 33, 64, 128, 139, 140)),
+    ((1, 300, 6, 2, 16), (1, 128, 299, 300, 1 << 40)),
+    ((131, 131, 1, 1, 3), (2, 65, 127, 129)),
+    ((5, 2310, 2, 1, 5), (2048, 2307, 1000)),
+]
+
+
+@pytest.mark.parametrize("shape, chunk", [(shape, chunk) for shape, chunks in CHUNKS for chunk in chunks])
+def test_chunks(shape, chunk):
+    rng = np.random.default_rng(76)
+    for spread, accumulate in ((0.0, "exact"), (30.0, "exact"), (2.0, MODES[chunk % 3])):
+        q, k, v = heads(rng, shape, spread)
+        k[rng.integers(0, len(k), 2), 0, 0] = [np.nan, -np.inf]
+        v[rng.integers(0, len(v), 3), 0, rng.integers(0, shape[4], 3)] = [np.inf, -np.inf, np.nan]
+        assert_everywhere("attention", q, k, v, None, "chunked", accumulate, chunk)
+
+
+@pytest.mark.parametrize("accumulate", ["exact", *MODES])
+def test_cuts_of_chunks_change_nothing(accumulate):
+    """A prefill at once and in parts, whose chunks are those of absolute positions. [ATTN-VISIBLE]"""
+    attention = implementation("cpu", "attention")
+    q, k, v = heads(np.random.default_rng(77), (140, 140, 6, 2, 24))
+    whole = attention(q, k, v, None, "chunked", accumulate, 48)
+    for step in (1, 7, 64):
+        ends = [min(140, e) for e in range(step, 140 + step, step)]
+        starts = [0, *ends[:-1]]
+        parts = [
+            attention(q[s:e], k[:e], v[:e], None, "chunked", accumulate, 48) for s, e in zip(starts, ends, strict=True)
+        ]
+        assert_same_bits(np.concatenate(parts), whole)
 
 
 def test_factor():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bits import BF16, assert_same_bits, from_bits
 from everywhere import assert_everywhere
 from fp8ref import _ext
+from fp8ref.golden._args import LAYOUTS
 from inputs.rope import cases
 
 SCALING = {
@@ -72,9 +73,12 @@ def test_rotation():
         table = [rng.uniform(-1, 1, (tokens, half)).astype(np.float32) for _ in range(2)]
         for low, high in ((0, 1 << 16), (0, 1 << 8), (0x3E80, 0x4100)):  # anything, products that underflow, numbers
             x = from_bits(rng.integers(low, high, (tokens, heads, 2 * half)), BF16)
-            assert_everywhere("rope", x, *table)
+            for layout in LAYOUTS:
+                assert_everywhere("rope", x, *table, layout)
     specials = from_bits(rng.integers(0, 2**32, (70, 5)), np.float32)
-    assert_everywhere("rope", from_bits(rng.integers(0, 1 << 16, (70, 3, 10)), BF16), specials, specials[::-1])
+    for layout in LAYOUTS:
+        x = from_bits(rng.integers(0, 1 << 16, (70, 3, 10)), BF16)
+        assert_everywhere("rope", x, specials, specials[::-1], layout)
 
 
 @pytest.mark.slow

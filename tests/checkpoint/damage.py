@@ -31,7 +31,7 @@ def joined(header: Header | bytes, data: bytes) -> bytes:
 
 
 class Damaged:
-    """A tiny checkpoint to be changed.
+    """A tiny checkpoint to be changed, made with the arguments of ``write_tiny``.
 
     ``header`` and ``data`` are those of its safetensors file; ``config`` is config.json. ``save`` writes them.
     """
@@ -40,6 +40,18 @@ class Damaged:
         self.folder = write_tiny(folder, scheme, **changes)
         self.header, self.data = split(self.folder)
         self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """The keys of the text model."""
+        nested: dict[str, Any] = self.config.get("text_config", self.config)
+        return nested
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """The quantization config."""
+        values: dict[str, Any] = self.config["quantization_config"]
+        return values
 
     @property
     def file(self) -> Path:
@@ -64,7 +76,12 @@ class Damaged:
 
     def drop(self, name: str) -> None:
         """Remove a tensor with its data."""
+        assert name in self.header
         self._lay_out({k: (row["dtype"], row["shape"], self.bytes_of(k)) for k, row in self._rows() if k != name})
+
+    def rename(self, name: str, other: str) -> None:
+        """Give a tensor another name."""
+        self.header[other] = self.header.pop(name)
 
     def fill(self, name: str, payload: bytes) -> None:
         """Overwrite the first bytes of a tensor."""

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,26 +13,23 @@ from fp8ref.conformance import ModelCase, Outcome
 from fp8ref.golden import llama
 from fp8ref.golden._units import MODES
 
+from .defects_families import FAMILIES
+from .wrong_llama import RIGHT, Wrong, ops
 
-def _ops(**change: Callable[..., Any]) -> SimpleNamespace:
-    return SimpleNamespace(**{**vars(llama.GOLDEN), **change})
 
-
-def run(case: ModelCase, ops: Any = llama.GOLDEN, accumulate: str = "") -> Outcome:
-    """Every traced value of the case on the golden composition, with other operations."""
+def run(case: ModelCase, wrong: Wrong = RIGHT) -> Outcome:
+    """Every traced value of the case on the golden composition, with a mistake in it."""
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(folder, case.config, case.tensors)
         reader = LlamaReader(Checkpoint(folder))
-        weights, cache = llama.prepare(reader.weights()), llama.KVCache(reader.config)
         values: dict[str, Any] = {}
-        for start in range(0, len(case.tokens), case.cut):
+        starts, chunks, images = zip(*case.forwards(), strict=True)
 
-            def keep(key: str, value: Any, start: int = start) -> None:
-                values[f"token {start}: {key}"] = np.array(value)
+        def keep(n: int, key: str, value: Any) -> None:
+            values[f"token {starts[n]}: {key}"] = np.array(value)
 
-            chunk = case.tokens[start : start + case.cut]
-            how = accumulate or case.accumulate
-            llama.forward(reader.config, weights, chunk, cache, ops=ops, accumulate=how, trace=keep)
+        forwards = [(chunk, None, image) for chunk, image in zip(chunks, images, strict=True)]
+        wrong.run(reader.config, llama.prepare(reader.weights()), case.accumulate, forwards, keep)
         return Outcome(values)
 
 
@@ -47,7 +42,8 @@ def _rule_of_weights(x: Any, rule: str, scale: Any = None) -> Any:
 
 
 def _static_as_dynamic(x: Any, rule: str, scale: Any = None) -> Any:
-    return llama.GOLDEN.quantize(x, "vllm.per_token") if scale is not None else llama.GOLDEN.quantize(x, rule)
+    static = rule == "vllm.per_tensor_static"
+    return llama.GOLDEN.quantize(x, "vllm.per_token") if static else llama.GOLDEN.quantize(x, rule, scale)
 
 
 def _weightless(x: Any, weight: Any, eps: float) -> Any:
@@ -69,9 +65,9 @@ def _biases_forgotten(*arguments: Any, bias: Any = None, **more: Any) -> Any:
     return llama.GOLDEN.scaled_mm(*arguments, **more)
 
 
-def _exact_attention(q: Any, k: Any, v: Any, mask: str, accumulate: str) -> Any:
+def _exact_attention(q: Any, k: Any, v: Any, accumulate: str, **how: Any) -> Any:
     del accumulate
-    return llama.GOLDEN.attention(q, k, v, mask=mask)
+    return llama.GOLDEN.attention(q, k, v, **how)
 
 
 def _exact_linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exact") -> Any:
@@ -79,18 +75,20 @@ def _exact_linear(x: Any, weight: Any, bias: Any = None, accumulate: str = "exac
     return llama.GOLDEN.linear(x, weight, bias)
 
 
-MODELS: dict[str, Callable[[ModelCase], Outcome]] = {
-    "positions_restart_with_each_chunk": lambda case: run(case, _ops(rope_table=_positions_restart)),
-    "activations_by_the_rule_of_weights": lambda case: run(case, _ops(quantize=_rule_of_weights)),
-    "static_scales_ignored": lambda case: run(case, _ops(quantize=_static_as_dynamic)),
-    "norm_weights_ignored": lambda case: run(case, _ops(rmsnorm=_weightless)),
-    "eps_a_little_off": lambda case: run(case, _ops(rmsnorm=_other_eps)),
-    "rope_scaling_ignored": lambda case: run(case, _ops(rope_frequencies=_scaling_ignored)),
-    "biases_forgotten": lambda case: run(case, _ops(scaled_mm=_biases_forgotten)),
-    "accumulator_ignored": lambda case: run(case, accumulate="exact"),
-    "a_mode_means_fp8_products_alone": lambda case: (
-        run(case, accumulate=MODES[case.accumulate].fp8 or "exact") if case.accumulate in MODES else run(case)
+LLAMA3: dict[str, Wrong] = {
+    "positions_restart_with_each_chunk": ops(rope_table=_positions_restart),
+    "activations_by_the_rule_of_weights": ops(quantize=_rule_of_weights),
+    "static_scales_ignored": ops(quantize=_static_as_dynamic),
+    "norm_weights_ignored": ops(rmsnorm=_weightless),
+    "eps_a_little_off": ops(rmsnorm=_other_eps),
+    "rope_scaling_ignored": ops(rope_frequencies=_scaling_ignored),
+    "biases_forgotten": ops(scaled_mm=_biases_forgotten),
+    "accumulator_ignored": Wrong(accumulate=lambda name: "exact"),
+    "a_mode_means_fp8_products_alone": Wrong(
+        accumulate=lambda name: MODES[name].fp8 or "exact" if name in MODES else name
     ),
-    "a_mode_leaves_attention_exact": lambda case: run(case, _ops(attention=_exact_attention)),
-    "a_mode_leaves_linear_exact": lambda case: run(case, _ops(linear=_exact_linear)),
+    "a_mode_leaves_attention_exact": ops(attention=_exact_attention),
+    "a_mode_leaves_linear_exact": ops(linear=_exact_linear),
 }
+# By the word in the names of the cases that they concern; those without a word are in every scheme.
+MODELS = {"": LLAMA3, **FAMILIES}

@@ -75,6 +75,39 @@ inline float silu_of(float x) {
   });
 }
 
+/// RN32(factor / (1 + exp(-x))).
+inline float sigmoid_of(float x, double factor) {
+  if (x < -1e6f) return 0.0f;  // as above
+  return rn32_of([&](mpfr_prec_t precision, mpfr_ptr value) {
+    Real power(precision);
+    mpfr_set_flt(value, -x, MPFR_RNDN);
+    mpfr_exp(power, value, MPFR_RNDN);
+    mpfr_add_ui(power, power, 1, MPFR_RNDN);
+    mpfr_set_d(value, factor, MPFR_RNDN);
+    return mpfr_div(value, value, power, MPFR_RNDN) == 0 && x == 0 ? 0 : 1;
+  });
+}
+
+/// RNbf(factor * tanh(x)), widened: 8 bits of any exponent are RNbf where the result is normal, or x itself.
+inline float tanh_of(float x, double factor) {
+  ++evaluations;
+  Real value(256), narrow(8);
+  mpfr_set_flt(value, x, MPFR_RNDN);
+  mpfr_tanh(value, value, MPFR_RNDN);
+  mpfr_mul_d(value, value, factor, MPFR_RNDN);
+  mpfr_set(narrow, value, MPFR_RNDN);
+  return mpfr_get_flt(narrow, MPFR_RNDN);
+}
+
+/// RN32(ln(1 + n)) for 1 <= n < 2^128: no such value is subnormal, so 24 bits of any exponent will do.
+inline float log1p_of(float n) {
+  ++evaluations;
+  Real value(24);
+  mpfr_set_flt(value, n, MPFR_RNDN);
+  mpfr_log1p(value, value, MPFR_RNDN);
+  return mpfr_get_flt(value, MPFR_RNDN);
+}
+
 /// The magnitude pattern of RN8(|x|), x finite; 0x7F where it is above 448: MPFR's own rounding to nearest, even.
 inline std::uint32_t rn8_of(float x) {
   ++evaluations;

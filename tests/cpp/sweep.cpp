@@ -12,8 +12,11 @@
 #include "fp8ref/attention.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/e4m3.h"
+#include "fp8ref/residual.h"
 #include "fp8ref/rmsnorm.h"
+#include "fp8ref/route.h"
 #include "fp8ref/silu_mul.h"
+#include "fp8ref/temperature.h"
 #include "sweep_turns.h"
 
 namespace {
@@ -171,21 +174,76 @@ Tally turns(bool exhaustive, const Turn& turn) {
   return tally;
 }
 
-/// RN32(silu) of all bf16 numbers.
-template <class Silu>
-Tally silus(const Silu& function) {
+/// All bf16 numbers: `held` compares with MPFR.
+template <class Held>
+Tally every_bf16(const char* name, const Held& held) {
   return in_pieces({0, 0xFFFF}, 256, [&](Range part, Tally& found) {
     for (std::uint32_t bits = part.first;; ++bits) {
-      const bf16 g{static_cast<std::uint16_t>(bits)};
-      const float x = widen(g), y = function(g);
-      bool held = bits_of(y) == bits_of(x);  // +Inf
-      if (is_nan(x) || x == -INFINITY) held = is_nan(y);
-      if (is_finite(g)) held = bits_of(y) == bits_of(silu_of(x));
-      found.see(held, "silu", bits);
+      found.see(held(bf16{static_cast<std::uint16_t>(bits)}), name, bits);
       ++found.inputs;
       if (bits == part.last) break;
     }
   });
+}
+
+/// RN32(silu).
+template <class Silu>
+Tally silus(const Silu& function) {
+  return every_bf16("silu", [&](bf16 g) {
+    const float x = widen(g), y = function(g);
+    if (is_nan(x) || x == -INFINITY) return is_nan(y);
+    return bits_of(y) == bits_of(is_inf(x) ? x : silu_of(x));
+  });
+}
+
+/// The scores of a router, also of the sigmoid 2^-27 of itself away: whatever exp there is, its last bits do not
+/// matter.
+template <class Score>
+Tally scores(const Score& function) {
+  return every_bf16("sigmoid", [&](bf16 l) {
+    const float x = widen(l);
+    const bf16 y = function(l);
+    if (is_nan(x) || is_inf(x)) return y.bits == (is_nan(x) ? kNanBf16 : x > 0 ? 0x3F80 : 0);
+    bool held = true;
+    for (const double factor : {1 - 0x1p-27, 1.0, 1 + 0x1p-27}) held &= rnbf(sigmoid_of(x, factor)).bits == y.bits;
+    return held;
+  });
+}
+
+/// RNbf(tanh), likewise by 2^-17.
+template <class Tanh>
+Tally tangents(const Tanh& function) {
+  return every_bf16("tanh", [&](bf16 g) {
+    const float x = widen(g);
+    const bf16 y = function(g);
+    if (is_nan(x) || is_inf(x)) return y.bits == (is_nan(x) ? kNanBf16 : x > 0 ? 0x3F80 : 0xBF80);
+    bool held = true;
+    for (const double factor : {1 - 0x1p-17, 1.0, 1 + 0x1p-17})
+      held &= bits_of(tanh_of(x, factor)) == bits_of(widen(y));
+    return held;
+  });
+}
+
+/// ln(1 + n) of whole numbers: 0, 1 to 2^24, and all fp32 numbers from there on.
+template <class Log1p>
+Tally logarithms(bool exhaustive, const Log1p& function) {
+  constexpr std::uint32_t kWhole = 0x4B800000;  // 2^24
+  auto result = [&](std::uint32_t bits) { return bits_of(function(float_of(bits))); };
+  auto right = [](std::uint32_t bits, std::uint32_t found) { return bits_of(log1p_of(float_of(bits))) == found; };
+  Tally tally = in_pieces({1, (1 << 24) - 1}, 1 << 16, [&](Range part, Tally& found) {
+    for (std::uint32_t n = part.first; n <= part.last; n += exhaustive ? 1 : 251) {
+      const std::uint32_t bits = bits_of(static_cast<float>(n));
+      found.see(right(bits, result(bits)), "log1p", bits);
+      ++found.inputs;
+    }
+  });
+  const Range large{kWhole, kFinite.last};
+  tally.add(exhaustive ? sweep_steps("log1p", large, result, right)
+                       : sweep_sample("log1p", large, kStride, result, right));
+  tally.see(result(0) == 0, "log1p", 0);
+  tally.see(result(kInfinite.first) == kInfinite.first, "log1p", kInfinite.first);
+  tally.inputs += 2;
+  return tally;
 }
 
 // ---- the functions, and careless ones that must be noticed ----------------------------------------------------------
@@ -195,6 +253,12 @@ e4m3 careless_encode(float x, Overflow overflow) {
   return encode(bit_cast<float>(bits_of(x) + (is_nan(x) || is_inf(x) ? 0 : 1)), overflow);
 }
 float careless_silu(bf16 g) { return widen(g) / (1.0f + std::exp(-widen(g))); }
+bf16 careless_score(bf16 l) { return rnbf(1.0f / (1.0f + std::exp(-widen(l)))); }
+bf16 careless_tanh(bf16 g) {
+  const float power = std::exp(2 * widen(g));
+  return rnbf((power - 1.0f) / (power + 1.0f));
+}
+float careless_log1p(float n) { return std::log1p(n); }
 Weight careless_weight(float t) {
   const Weight weight = attention_weight(t);
   return {weight.exponent, weight.significand | 1};
@@ -222,6 +286,10 @@ std::vector<Row> rows() {
       encode_row("encode, saturate", Overflow::saturate),
       encode_row("encode, nan", Overflow::nan),
       {"silu", "bf16", [](bool) { return silus(silu); }, [] { return silus(careless_silu); }},
+      {"sigmoid", "bf16", [](bool) { return scores(route_score); }, [] { return scores(careless_score); }},
+      {"tanh", "bf16", [](bool) { return tangents(gate_tanh); }, [] { return tangents(careless_tanh); }},
+      {"log1p", "fp32, whole", [](bool all) { return logarithms(all, whole_log1p); },
+       [] { return logarithms(false, careless_log1p); }},
       {"2^t to 8 bits", "fp32", [](bool all) { return weights(all, attention_weight); },
        [] { return weights(false, careless_weight); }},
       {"1/sqrt", "fp32 > 0", [](bool all) { return reciprocal_roots(all, reciprocal_sqrt); },

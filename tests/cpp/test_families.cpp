@@ -103,15 +103,16 @@ std::string defaults(const char* model_type) {
   out << c.rms_norm_eps << " " << c.rope_theta;
   if (c.moe)
     out << " " << c.moe->num_local_experts << " " << c.moe->num_experts_per_tok << " " << c.moe->intermediate_size;
+  for (const std::int64_t id : c.eos_token_ids) out << " eos " << id;
   if (c.temperature) out << " " << c.temperature->floor_scale << " " << c.temperature->attn_scale;
   return out.str();
 }
 
 void test_defaults() {
   const std::pair<const char*, const char*> cases[] = {
-      {"llama", "32000 32000 4096 11008 32 32 32 128 2048 1e-06 10000"},
-      {"llama4", "202048 202048 5120 16384 48 40 8 128 131072 1e-05 500000 16 1 8192 8192 0.1"},
-      {"mllama", "128256 128264 4096 14336 40 32 8 128 131072 1e-05 500000"},
+      {"llama", "32000 32000 4096 11008 32 32 32 128 2048 1e-06 10000 eos 2"},
+      {"llama4", "202048 202048 5120 16384 48 40 8 128 131072 1e-05 500000 16 1 8192 eos 2 8192 0.1"},
+      {"mllama", "128256 128264 4096 14336 40 32 8 128 131072 1e-05 500000 eos 128001"},
   };
   for (const auto& [model, expected] : cases) check(defaults(model) == expected, std::string(model) + defaults(model));
 }
@@ -131,6 +132,7 @@ void test_names(const std::string& folder) {
                              "model.multi_modal_projector.linear_1.weight"}) {
       tiny.bf16(name, {3}, 0x3F80);
     }
+    tiny.bf16(std::string(model) + "layers.0.self_attn.rotary_emb.inv_freq", {4}, 0x3F80);
     check(words(read_llama(tiny.write(folder))) == "half cross half cross", model);
     tiny.bf16(std::string(model) + "no_use", {1}, 0);
     refuses<UnsupportedError>("a leftover", model, [&] { read_llama(tiny.write(folder)); });
@@ -257,6 +259,8 @@ const Damage kUnsupported[] = {
     {Family::llama4, "layer_types",
      set("layer_types", R"(["chunked_attention", "full_attention", "chunked_attention", "full_attention"])")},
     {Family::llama4, "hidden_act", set("hidden_act", "\"gelu\"")},
+    {Family::mllama, "tie_word_embeddings", set("tie_word_embeddings", "true")},
+    {Family::llama4, "layer_types", set("layer_types", R"(["x", "x", "x", "x"])")},
     {Family::mllama, "hidden_activation", set("hidden_activation", "\"gelu\"")},
     {Family::llama4, "router", [](Tiny& t) { t.tensors[kFeed + "router.weight"].dtype = "F16"; }},
     {Family::llama4, "gate_up_proj",
@@ -279,6 +283,7 @@ const Damage kUnsupported[] = {
        t.config["quantization_config"] = Tiny::scheme(
            R"("strategy": "channel")", R"("strategy": "token", "dynamic": true)", R"("strategy": "attn_head")");
      }},
+    {Family::mllama, "inv_freq", [](Tiny& t) { t.bf16("model.layers.1.self_attn.rotary_emb.inv_freq", {4}, 0); }},
     {Family::mllama, "k_scale", [](Tiny& t) { t.quantize_cache(), t.scale("model.layers.1.self_attn.k_scale", {1}); }},
     {Family::llama, "block_structure", blocks([](Tiny& t) {
        t.config["quantization_config"] = Tiny::scheme(R"("strategy": "block", "block_structure": [64, 64])",

@@ -38,10 +38,9 @@ def test_any_heads(data):
     q = _draw(data, (tokens, key_heads * group, dim), low, high)
     k = _draw(data, (keys, key_heads, dim), low, high)
     v = _draw(data, (keys, key_heads, dim), *data.draw(st.sampled_from([(0, 255), (120, 131), (0, 3), (252, 254)])))
-    arguments = {
-        "scale": data.draw(st.sampled_from([None, 0.2])),
-        "mask": data.draw(st.sampled_from(["causal", "full"])),
-    }
+    mask = data.draw(st.sampled_from(["causal", "chunked", "full"]))
+    chunk = data.draw(st.integers(1, keys + 1)) if mask == "chunked" else None
+    arguments = {"scale": data.draw(st.sampled_from([None, 0.2])), "mask": mask, "chunk": chunk}
     assert_same_bits(golden.attention(q, k, v, **arguments), attention(q, k, v, **arguments))
 
 
@@ -73,6 +72,36 @@ def test_cuts_change_nothing(accumulate):
         assert_same_bits(np.concatenate(parts), whole)
     last = golden.attention(q[200:201], k[:201], v[:201], mask="full", accumulate=accumulate)
     assert_same_bits(last, whole[200:201])
+
+
+@pytest.mark.parametrize("accumulate", ["exact", *attention_unit.MODES])
+def test_chunks_do_not_see_each_other(accumulate):
+    """[ATTN-VISIBLE]: a chunk's queries over all keys, and over those up to the end of the chunk, have the same bits;
+    and by exact sums over the keys of the chunk alone."""
+    rng = np.random.default_rng(71)
+    q, k, v = (rng.standard_normal((300, heads, 4)).astype(np.float32).astype(BF16) for heads in (2, 1, 1))
+    whole = golden.attention(q, k, v, None, "chunked", accumulate, 90)
+    for first, last in ((0, 90), (90, 180), (180, 270), (270, 300)):
+        part = golden.attention(q[first:last], k[:last], v[:last], None, "chunked", accumulate, 90)
+        assert_same_bits(part, whole[first:last])
+        mine = slice(first, last)
+        if accumulate == "exact" or first == 0:  # blocks of a mode are counted from key 0 [ATTN-UNIT-BLOCKS]
+            assert_same_bits(golden.attention(q[mine], k[mine], v[mine], accumulate=accumulate), whole[mine])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mask": "chunked"},
+        *({"mask": "chunked", "chunk": chunk} for chunk in (0, -1, 1.5, 1 << 63)),
+        *({"mask": mask, "chunk": 4} for mask in ("causal", "full", "sliding")),
+    ],
+    ids=str,
+)
+def test_chunks_belong_to_their_mask(arguments):
+    q = np.ones((1, 1, 2), BF16)
+    with pytest.raises(OpError, match=r"chunk|mask"):
+        golden.attention(q, q, q, **arguments)
 
 
 def test_modes_of_units_are_errors():

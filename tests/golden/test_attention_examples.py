@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from bits import pattern
+from bits import bf16, pattern
 from fp8ref.golden._units import MODES
 from fp8ref.golden.attention import attention
-from golden.test_scaled_mm_examples import SPEC
+from golden.pages import rows, table
 from inputs.attention_unit import _scored
 
 FAR = -math.inf
@@ -28,30 +29,28 @@ EXAMPLES = {
 }
 
 
-def _rows(page: str) -> list[list[str]]:
-    lines = (SPEC / page).read_text(encoding="utf-8").splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-
-
 @pytest.mark.parametrize("key", EXAMPLES, ids=str)
 def test_example(key: tuple[str, str]) -> None:
-    (row,) = [row for row in _rows("attention.md") if tuple(row[:2]) == key]
+    (row,) = [row for row in rows("attention.md") if tuple(row[:2]) == key]
     arguments = _scored("example", *EXAMPLES[key]).arguments
     shown = [f"0x{pattern(attention(**{**arguments, 'accumulate': m}))[0, 0, 0]:04X}" for m in ("sm90", "exact")]
     assert row[2:4] == shown
 
 
+@pytest.mark.parametrize("row", table("attention.md", "chunk", "out"), ids=str)
+def test_chunk(row: list[str]) -> None:
+    q, v = bf16(np.zeros((4, 1, 1))), bf16([[[1]], [[2]], [[4]], [[8]]])
+    out = attention(q, q, v, mask="chunked", chunk=int(row[0]))
+    assert ", ".join(f"0x{bits:04X}" for bits in pattern(out).ravel()) == row[1]
+
+
 def test_every_unit_example_is_here() -> None:
-    rows = _rows("attention.md")
-    start = next(i for i, row in enumerate(rows) if row[:3] == ["t", "v", "`sm90`"])
-    assert {tuple(row[:2]) for row in rows[start + 1 : start + 1 + len(EXAMPLES)]} == set(EXAMPLES)
+    assert {tuple(row[:2]) for row in table("attention.md", "t", "v", "`sm90`")} == set(EXAMPLES)
 
 
 def test_the_page_has_the_modes() -> None:
     """[MMA-MODES]"""
-    rows = _rows("mma.md")
-    start = next(i for i, row in enumerate(rows) if row[1] == "FP8 matrix products")
-    found = [(row[0], row[1], row[2].split(":")[0]) for row in rows[start + 1 : start + 1 + len(MODES)]]
+    found = [(row[0], row[1], row[2].split(":")[0]) for row in table("mma.md", "`accumulate`", "FP8 matrix products")]
     name = "`{}`".format
     expected = [(name(m.name), "none" if m.fp8 is None else name(m.fp8), name(m.bf16)) for m in MODES.values()]
     assert found == expected

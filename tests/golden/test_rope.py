@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bits import BF16, assert_same_bits, from_bits
+from bits import BF16, assert_same_bits, bf16, from_bits, pattern
+from fp8ref.errors import OpError
 from fp8ref.golden import rope as golden
+from golden.pages import table
 from inputs.rope import cases
 from oracle import expected, rope, rope_frequencies, rope_table
 
@@ -44,4 +46,21 @@ def test_any_table(positions, frequencies):
 def test_any_rotation(columns):
     x = from_bits([[[c[0] for c in columns] + [c[1] for c in columns]]], BF16)
     cos, sin = (np.array([[c[i] for c in columns]], dtype=np.float32) for i in (2, 3))
-    assert_same_bits(golden.rope(x, cos, sin), rope(x, cos, sin))
+    for layout in ("rotate_half", "interleaved"):
+        assert_same_bits(golden.rope(x, cos, sin, layout), rope(x, cos, sin, layout))
+
+
+def test_rotation_examples():
+    """Those of spec/rope.md."""
+    cos, sin = golden.rope_table([1], np.ones(1, np.float32))
+    for text, result in table("rope.md", "input", "result")[-3:]:
+        if text.startswith("rotate"):
+            x = bf16([[[float(n) for n in text[text.index("(") + 1 : text.index(")")].split(",")]]])
+        layout = "interleaved" if "interleaved" in text else "rotate_half"
+        assert ", ".join(f"0x{b:04X}" for b in pattern(golden.rope(x, cos, sin, layout)).ravel()) == result
+
+
+def test_layouts_are_known():
+    x, table = bf16([[[1, 2]]]), np.ones((1, 1), np.float32)
+    with pytest.raises(OpError, match="layout='neox' is unknown; known: rotate_half, interleaved"):
+        golden.rope(x, table, table, "neox")

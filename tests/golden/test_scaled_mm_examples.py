@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from bits import from_bits, is_nan, pattern
 from fp8ref.golden.grouped_mm import grouped_mm
 from fp8ref.golden.scaled_mm import scaled_mm
+from golden.pages import SPEC
 from inputs.mma import E5M2, operands
 from inputs.scaled_blocks import codes_of, element, sums_of_blocks
 
-SPEC = Path(__file__).resolve().parents[2] / "spec"
 ONE = np.float32(1)
 
 

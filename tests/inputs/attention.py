@@ -143,7 +143,33 @@ def _leaks() -> Iterator[Case]:
         yield Case(f"overflowing scores, scale {scale}", "attention", q=q, k=k, v=v, scale=scale, mask="full")
 
 
+def _chunks() -> Iterator[Case]:
+    """Queries at the beginning, in the middle and at the end of chunks, the first of which may begin before them."""
+    rng = np.random.default_rng(63)
+    # tokens, keys, query heads, key heads, head dimension; chunks
+    shapes = {
+        (9, 9, 2, 1, 4): (1, 2, 3, 4, 8, 9, 10, 1 << 62),
+        (4, 13, 4, 2, 8): (1, 5, 6, 12, 13, 14),
+        (1, 12, 3, 1, 4): (1, 4, 6, 11, 12),
+    }
+    for shape, chunks in shapes.items():
+        tokens, keys, heads, key_heads, dim = shape
+        q = _normal(rng, tokens, heads, dim, factor=3.0)
+        k, v = (_normal(rng, keys, key_heads, dim) for _ in range(2))
+        for chunk in chunks:
+            yield Case(f"{shape} by {chunk}", "attention", q=q, k=k, v=v, mask="chunked", chunk=chunk)
+    for special in (np.nan, np.inf, -np.inf):
+        for where in ("k", "v"):
+            q, k, v = (_normal(rng, n, heads, 4) for n, heads in ((8, 2), (10, 1), (10, 1)))
+            {"k": k, "v": v}[where][[3, 8], 0, 2] = special
+            for chunk in (4, 5):
+                yield Case(f"{special} in {where}, by {chunk}", "attention", q=q, k=k, v=v, mask="chunked", chunk=chunk)
+    none = np.zeros((0, 1, 4), BF16)
+    yield Case("no tokens, by 3", "attention", q=none, k=k, v=v, mask="chunked", chunk=3)
+    yield Case("no tokens and no keys, by 3", "attention", q=none, k=none, v=none, mask="chunked", chunk=3)
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of attention."""
-    return [case for group in (_random, _thresholds, _quotients, _leaks) for case in group()]
+    return [case for group in (_random, _thresholds, _quotients, _leaks, _chunks) for case in group()]

@@ -192,8 +192,31 @@ def _specials() -> Iterator[Case]:
                 yield _case(f"{special} in {where}, {mask}", q, k, v, mask=mask)
 
 
+def _chunks() -> Iterator[Case]:
+    """Blocks are those of absolute keys: chunks that begin inside of them, at their edges, and beyond a superblock."""
+    rng = np.random.default_rng(70)
+    for tokens, keys, chunks in ((5, 5, (1, 2, 5, 9)), (3, 300, (100, 128, 150, 256, 299, 300)), (4, 260, (129, 258))):
+        q = _normal(rng, tokens, 2, 5, factor=6.0)
+        k, v = _cancelling(rng, keys + keys % 2, 5)
+        for chunk in chunks:
+            yield _case(f"{keys} keys by {chunk}", q, k[:keys], v[:keys], mask="chunked", chunk=chunk)
+    q, k, v = _normal(rng, 6, 2, 9, factor=4.0), *_cancelling(rng, 140, 9)
+    for mode in MODES:
+        yield _case("by 66", q, k, v, mode, mask="chunked", chunk=66)
+    # The chunk begins at key 64 or at a superblock: a state of its own before that would be another one's.
+    for name, length, chunk in (("a superblock", SUPERBLOCK + 3, SUPERBLOCK), ("half a block", 3 * BLOCK - 1, 64 * 3)):
+        q, (k, v) = _normal(rng, 5, 1, 2, factor=3.0), _cancelling(rng, length + length % 2, 2)
+        yield _case(f"chunks of {name}", q, k[:length], v[:length], mask="chunked", chunk=chunk)
+    for special in (math.nan, math.inf):
+        for where in ("k", "v"):
+            q, k, v = (_normal(rng, n, heads, 4) for n, heads in ((6, 2), (132, 1), (132, 1)))
+            {"k": k, "v": v}[where][[127, 130], 0, 2] = special
+            for chunk in (43, 128, 129):
+                yield _case(f"{special} in {where}, by {chunk}", q, k, v, mask="chunked", chunk=chunk)
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of attention by a mode."""
-    groups = (_random, _cancellations, _faint_weights, _merges, _far_blocks, _specials)
+    groups = (_random, _cancellations, _faint_weights, _merges, _far_blocks, _specials, _chunks)
     return [case for group in groups for case in group()]

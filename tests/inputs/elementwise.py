@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -49,7 +50,7 @@ def silu_cases() -> list[Case]:
 
 @cache
 def residual_cases() -> list[Case]:
-    """All calls of residual."""
+    """All calls of residual and gated_residual."""
     inputs = {"edges": _pairs(EDGES), "any": _random(44), "near": _random(45, 120, 134), "small": _random(46, 0, 12)}
     x = bf16([1 + k * 2.0**-7 for k in range(8)])
     for name, y in {"ties": 2.0**-8, "above ties": 2.0**-8 + 2.0**-15, "below ties": 2.0**-8 - 2.0**-16}.items():
@@ -58,7 +59,28 @@ def residual_cases() -> list[Case]:
     inputs["far below a tie"] = (bf16([1 + 2.0**-7, 1]), bf16([2.0**-8, 2.0**-8]))
     inputs["beyond fp32"] = (bf16([1, 1 + 2.0**-7, 2.0**60]), bf16([2.0**-30, -(2.0**-40), 2.0**-100]))
     inputs["no elements"] = (np.zeros((2, 0), BF16), np.zeros((2, 0), BF16))
-    return [Case(name, "residual", x=x, y=y) for name, (x, y) in inputs.items()]
+    return [*(Case(name, "residual", x=x, y=y) for name, (x, y) in inputs.items()), *_gated()]
+
+
+# Where tanh is a bf16 number, tiny, steep, near a midpoint, near 1, and 1; and what is no number.
+GATES = [0x0000, 0x0001, 0x0080, 0x3C00, 0x3DB9, 0x3E80, 0x3F00, 0x3F80, 0x3FEC, 0x3FFE, 0x405E, 0x4080, 0x7F7F, 0x7F80]
+GATES += [0x3D00, 0x3E2E, 0x3F49, 0x4010, 0x4050, 0x4070]
+
+
+def _gated() -> Iterator[Case]:
+    rng = np.random.default_rng(48)
+    for bits in [*GATES, *(gate | 0x8000 for gate in GATES), 0x7FC0, 0xFF81]:
+        gate = from_bits([bits], BF16)
+        x, y = (from_bits(rng.integers(0x3000, 0x4400, 40) | rng.integers(0, 2, 40) << 15, BF16) for _ in range(2))
+        yield Case(f"gate {bits:#06x}", "gated_residual", x=x, y=y, gate=gate)
+        one = bf16(np.ones(1))
+        yield Case(f"tanh of {bits:#06x}", "gated_residual", x=one * 0, y=one, gate=gate)
+    x, y = _pairs(EDGES)
+    for bits in (0x3F80, 0xBF00, 0x0000, 0x8000, 0x7F80):
+        yield Case(f"edges, gate {bits:#06x}", "gated_residual", x=x, y=y, gate=from_bits([bits], BF16))
+    yield Case("any bits", "gated_residual", x=_random(49)[0], y=_random(49)[1], gate=bf16([0.5]))
+    none = np.zeros((0, 3), BF16)
+    yield Case("no elements", "gated_residual", x=none, y=none, gate=bf16([1.0]))
 
 
 @cache

@@ -16,7 +16,7 @@ from .llama_tensors import Scheme
 
 CHANNEL = "compressed_tensors.channel"
 BLOCK = Scheme("compressed_tensors.block_128x128", "group")
-CODES = {"kv_cache": "float8_e4m3fn", "kv_scales": True}
+FP8_CACHE = {"kv_cache": "float8_e4m3fn", "kv_scales": True}
 # Chunks end within and between the forwards of PROMPT, and temperatures begin to act at the second token.
 LLAMA4 = {
     "family": "llama4",
@@ -30,9 +30,11 @@ MLLAMA = {"family": "mllama", "hidden_size": 32, "intermediate_size": 40, "head_
 IMAGES = 5, 2  # image tokens, of two images
 
 
-def llama4(top_k: int, moe_layers: tuple[int, ...], no_rope: tuple[int, ...], **changes: Any) -> dict[str, Any]:
+def llama4(
+    top_k: int, moe_layers: tuple[int, ...], no_rope: tuple[int, ...], inner: int = 24, **changes: Any
+) -> dict[str, Any]:
     """A Llama 4 of two layers with four experts."""
-    moe = {"num_local_experts": 4, "num_experts_per_tok": top_k, "intermediate_size": 24, "layers": moe_layers}
+    moe = {"num_local_experts": 4, "num_experts_per_tok": top_k, "intermediate_size": inner, "layers": moe_layers}
     own = {"moe": moe, "no_rope_layers": no_rope, "qk_norm": "weightless"}
     return numbers(**{**LLAMA4, **own, **changes})
 
@@ -68,17 +70,23 @@ def models() -> list[Model]:
         Model("llama4 scout", llama4(2, all_moe, one), "exact", Scheme(CHANNEL, only="expert")),
         Model("llama4 maverick sm90", llama4(1, one, (0,), qk_norm="none"), "sm90", Scheme(CHANNEL, only=".experts.")),
         Model(
-            "llama4 static, codes",
-            llama4(2, (0,), (0,), **CODES),
+            "llama4 static, kv",
+            llama4(2, (0,), (0,), **FP8_CACHE),
             "sm90_wgmma",
             Scheme("compressed_tensors.tensor", "static"),
         ),
-        Model("llama4 blocks", llama4(1, (0,), one, **wide | {"num_hidden_layers": 1}), "sm90_wgmma", BLOCK),
-        Model("blocks, codes", numbers(**wide, **CODES, num_hidden_layers=1), "exact", BLOCK),
-        Model("blocks sm90", numbers(**wide, num_hidden_layers=1), "sm90", BLOCK),
-        Model("dynamic, codes by 1", numbers(**CODES | {"kv_scales": False}), "exact", Scheme(CHANNEL)),
+        # Scales whose product is subnormal show in which order the three factors of a block are multiplied.
+        Model(
+            "llama4 blocks",
+            llama4(1, (0,), one, 8, **wide | {"num_hidden_layers": 1}),
+            "sm90_wgmma",
+            BLOCK,
+            {"k_proj.weight_scale": -130},
+        ),
+        Model("blocks, kv", numbers(**wide, **FP8_CACHE, num_hidden_layers=1), "exact", BLOCK),
+        Model("dynamic, kv by 1", numbers(**FP8_CACHE | {"kv_scales": False}), "exact", Scheme(CHANNEL)),
         Model("mllama bf16", mllama()),
-        Model("mllama dynamic, codes", mllama(**CODES, rms_norm_eps=1e-4), "sm90", Scheme(CHANNEL)),
+        Model("mllama dynamic, kv", mllama(**FP8_CACHE, rms_norm_eps=1e-4), "sm90", Scheme(CHANNEL)),
     ]
 
 

@@ -82,6 +82,26 @@ def _rotations() -> Iterator[Case]:
     yield Case("rotate with tables at ties", "rope", x=x, cos=tie, sin=tie[:, ::-1])
 
 
+def _interleaved() -> Iterator[Case]:
+    """The same heads with the other layout, and what it alone shows: tables and products that bfloat16 would round."""
+    for case in _rotations():
+        yield Case(f"interleaved, {case.name}", "rope", **case.arguments, layout="interleaved")
+    rng = np.random.default_rng(54)
+    # Products that cancel: what float32 has rounded away is the result.
+    a = from_bits(rng.integers(0x3F80, 0x4000, (300, 1, 1)), BF16)
+    x = np.concatenate([a, a], axis=2)
+    cos = rng.uniform(0.7, 0.71, (300, 1)).astype(np.float32)
+    near = np.nextafter(cos, np.float32(1)) + rng.integers(0, 3, (300, 1)).astype(np.float32) * np.float32(2.0**-24)
+    for sin in (cos, near, -near):
+        yield Case("interleaved, products that cancel", "rope", x=x, cos=cos, sin=sin, layout="interleaved")
+    # y is 2**-6 of x and less, so sums lie near midpoints of bfloat16: both roundings count.
+    b = from_bits(rng.integers(0x3B80, 0x3C80, (300, 1, 1)), BF16)
+    one = np.ones((300, 1), np.float32)
+    for sin in (one, -one, one * np.float32(1 + 2.0**-23), one * np.float32(1 - 2.0**-24)):
+        pairs = np.concatenate([a, b], axis=2)
+        yield Case("interleaved, sums near midpoints", "rope", x=pairs, cos=one, sin=sin, layout="interleaved")
+
+
 @cache
 def cases() -> list[Case]:
     """All calls of rope_frequencies, rope_table and rope."""
@@ -89,4 +109,4 @@ def cases() -> list[Case]:
         Case(f"frequencies {name}", "rope_frequencies", head_dim=head_dim, base=base, scaling=scaling)
         for name, (head_dim, base, scaling) in FREQUENCIES.items()
     ]
-    return [*frequencies, *_tables(), *_rotations()]
+    return [*frequencies, *_tables(), *_rotations(), *_interleaved()]

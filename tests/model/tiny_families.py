@@ -30,7 +30,7 @@ _COMMON = {key: value for key, value in LLAMA.items() if key not in ("architectu
 # Chunks and floor_scale are shorter than a prompt; layer 2 has no RoPE.
 SCOUT: dict[str, Any] = _COMMON | {
     "model_type": "llama4_text",
-    "intermediate_size": 24,
+    "intermediate_size": 32,
     "intermediate_size_mlp": 40,
     "num_hidden_layers": 3,
     "num_local_experts": 4,

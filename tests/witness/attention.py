@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 
 import mpmath
 
@@ -160,24 +160,40 @@ def unit_score(unit: str, query: Sequence[int], key: Sequence[int]) -> Value:
 # ---- heads -----------------------------------------------------------------------------------------------------------
 
 
+def logit(unit: str, c: Value, query: Sequence[int], key: Sequence[int]) -> Value:
+    """t_j."""
+    score = via_fp32(dot(BF16, query, BF16, key)) if unit == "exact" else unit_score(unit, query, key)
+    return via_fp32(multiply(c, score))
+
+
+def sees(mask: str, position: int, chunk: int | None, key: int) -> bool:
+    """Whether the query at a position sees a key."""
+    if mask == "full":
+        return True
+    return key <= position and (mask == "causal" or key // chunk == position // chunk)
+
+
 def attention(
-    q: Heads, k: Heads, v: Heads, scale: float | None = None, mask: str = "causal", accumulate: str = "exact"
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    scale: float | None = None,
+    mask: str = "causal",
+    accumulate: str = "exact",
+    chunk: int | None = None,
 ) -> list[list[list[int]]]:
-    """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i sees keys 0 .. S - T + i, or all ("full")."""
+    """q is (T, Hq, d), k and v are (S, Hkv, d), bf16 patterns. Query i has the position S - T + i."""
     tokens, keys, unit = len(q), len(k), mma.MODES[accumulate][1]
     result = []
     for i, heads in enumerate(q):
-        seen = keys if mask == "full" else keys - tokens + i + 1
+        seen = [sees(mask, keys - tokens + i, chunk, j) for j in range(keys)]
         row = []
         for h, query in enumerate(heads):
             c = scale_constant(len(query), scale)
             group = h * len(k[0]) // len(heads) if keys else 0
-            values = [v[j][group] for j in range(seen)]
-            if unit == "exact":
-                scores = [via_fp32(dot(BF16, query, BF16, k[j][group])) for j in range(seen)]
-                row.append(_row([via_fp32(multiply(c, s)) for s in scores], values, len(query)))
-            else:
-                scores = [unit_score(unit, query, k[j][group]) for j in range(seen)]
-                row.append(_unit_row(unit, [via_fp32(multiply(c, s)) for s in scores], values, len(query)))
+            values = [value[group] for value in v]
+            logits = [logit(unit, c, query, key[group]) if yes else -INFINITY for yes, key in zip(seen, k, strict=True)]
+            attend = _row if unit == "exact" else partial(_unit_row, unit)
+            row.append(attend(logits, values, len(query)))
         result.append(row)
     return result

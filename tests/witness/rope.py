@@ -84,3 +84,17 @@ def rotate(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int
     first = [encode(BF16, add(product(x[i], cos[i]), negate(product(x[i + half], sin[i])))) for i in range(half)]
     second = [encode(BF16, add(product(x[i + half], cos[i]), product(x[i], sin[i]))) for i in range(half)]
     return first + second
+
+
+def rotate_interleaved(x: Sequence[int], cos: Sequence[int], sin: Sequence[int]) -> list[int]:
+    """The same with pairs (x[2i], x[2i + 1]): a complex product whose steps are rounded to fp32, and then to bf16."""
+
+    def product(value: int, table: int) -> Value:
+        return via_fp32(multiply(decode(BF16, value), decode(FP32, table)))
+
+    result = []
+    for i, (c, s) in enumerate(zip(cos, sin, strict=True)):
+        a, b = x[2 * i], x[2 * i + 1]
+        for value in (add(product(a, c), negate(product(b, s))), add(product(a, s), product(b, c))):
+            result.append(encode(BF16, via_fp32(value)))
+    return result

@@ -14,8 +14,8 @@
 namespace fp8ref {
 
 /// ln(1 + n) against a midpoint tau, for a whole number 0 < n < 2^128: (1 + n) exp(-tau) against 1. The error of
-/// exp(-tau) is below 2^-428, hence that of the product below 2^-299; the hardest n needs 2^-57 (tests/cpp/sweep.cpp
-/// looks at all of them).
+/// exp(-tau) is below 2^-428, hence that of the product below 2^-299: far below the distance that any n could need
+/// (tests/cpp/sweep.cpp compares all of them with MPFR).
 struct Log1pCompare {
   float n;
 

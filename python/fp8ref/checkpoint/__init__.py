@@ -7,13 +7,15 @@ Needs numpy, and for writing the package ``safetensors``.
 from __future__ import annotations
 
 from .folder import Checkpoint
-from .inspect import ModuleReport, Report, inspect
+from .inspect import inspect
 from .quantize import quantize_checkpoint
 from .reader import LlamaReader
+from .report import LayerReport, ModuleReport, Report
 from .writer import write_checkpoint
 
 __all__ = [
     "Checkpoint",
+    "LayerReport",
     "LlamaReader",
     "ModuleReport",
     "Report",

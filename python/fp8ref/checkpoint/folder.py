@@ -106,3 +106,8 @@ class Checkpoint:
         """
         self.entry(name)
         return self._file[name].array(name)
+
+    def release(self) -> None:
+        """Give back the memory of what was read; arrays stay valid, and read it again."""
+        for file in self.files:
+            file.release()

@@ -26,6 +26,10 @@ _SPACE = frozenset(" \t\n\r\f\v")
 _CLASSES = {"d": _DIGITS, "w": _WORD, "s": _SPACE}
 
 
+def _dot(character: str) -> bool:
+    return character != "\n"
+
+
 def _one(accepts: Callable[[str], bool]) -> Step:
     """One character."""
     return lambda name, at: frozenset(i + 1 for i in at if i < len(name) and accepts(name[i]))
@@ -68,6 +72,13 @@ def _repeat(step: Step, low: int, high: int | None) -> Step:
     return run
 
 
+def _rest(name: str, at: Positions) -> Positions:
+    """What ``.*`` reaches, the most frequent step by far, without a set for each character."""
+    if "\n" in name:
+        return _repeat(_one(_dot), 0, None)(name, at)
+    return frozenset(range(min(at), len(name) + 1)) if at else at
+
+
 class _Parser:
     """Recursive descent over the supported subset of Python's syntax."""
 
@@ -102,14 +113,14 @@ class _Parser:
         return _chain(steps)
 
     def repetition(self, depth: int) -> Step:
-        anchor = self.peek() in ("^", "$")
+        anchor, dot = self.peek() in ("^", "$"), self.peek() == "."
         step = self.atom(depth)
         bounds = self.bounds()
         if bounds is None:
             return step
         if anchor or self.peek() in ("*", "+", "?", "{"):
             raise self.fail("unsupported repetition")
-        return _repeat(step, *bounds)
+        return _rest if dot and bounds == (0, None) else _repeat(step, *bounds)
 
     def bounds(self) -> tuple[int, int | None] | None:
         """What follows an atom: nothing, ``* + ?`` or ``{m,n}``; a lazy mark changes no match."""
@@ -147,7 +158,7 @@ class _Parser:
         if c == "$":
             return lambda name, at: at & {len(name)}
         if c == ".":
-            return _one(lambda x: x != "\n")
+            return _one(_dot)
         if c in "*+?{}]":
             raise self.fail(f"unsupported {c!r}")
         return _one(self.escape() if c == "\\" else c.__eq__)

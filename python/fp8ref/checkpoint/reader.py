@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
@@ -174,21 +175,23 @@ class LlamaReader:
         d = self.config.head_dim
         return Cross(*(self.tensors.take(n, (d,)) for n in norms), *(self.tensors.take(n, (1,)) for n in gates))
 
-    def _kv_scales(self, prefix: str) -> dict[str, Any]:
+    def kv_scale_names(self, index: int) -> list[tuple[str, str]]:
+        """The pairs of names, of k and of v, of which a layer has at least one. [CKPT-KV-SCALES]"""
+        path = f"model.layers.{index}.{ATTENTION['self']}."
+        pairs = [(path + k, path + v) for k, v in KV_SCALES]
+        return [pair for pair in pairs if any(name in self.tensors for name in pair)]
+
+    def _kv_scales(self, index: int) -> dict[str, Any]:
         """The scales of a layer's FP8 cache, 1 where there are none; nothing where the cache is not FP8."""
-        found = []
-        for pair in KV_SCALES:
-            names = [f"{prefix}{ATTENTION['self']}.{name}" for name in pair]
-            there = [name for name in names if name in self.tensors]
-            for name in there:
-                self.tensors.skip(name)
-            if there and self.config.kv_cache != "bfloat16":
-                if len(there) != len(names):
-                    missing = next(name for name in names if name not in self.tensors)
-                    raise self.tensors.damaged(there[0], f"is here, but {missing!r} is missing")
-                found.append(names)
+        found = self.kv_scale_names(index)
+        for name in itertools.chain(*found):
+            self.tensors.skip(name)
         if self.config.kv_cache == "bfloat16":
             return {}
+        for pair in found:
+            for name, other in itertools.permutations(pair):
+                if name not in self.tensors:
+                    raise self.tensors.damaged(other, f"is here, but {name!r} is missing")
         if len(found) > 1:
             raise self.tensors.damaged(found[1][0], f"the scale is also here as {self.tensors.stored(found[0][0])!r}")
         k, v = map(self.tensors.scalar, found[0]) if found else (np.ones((), np.float32),) * 2
@@ -205,7 +208,7 @@ class LlamaReader:
         if kind.attention == "cross":
             return LayerWeights(**parts, cross=self._cross(prefix))
         self.tensors.skip(f"{prefix}self_attn.rotary_emb.inv_freq")
-        return LayerWeights(**parts, **self._kv_scales(prefix))
+        return LayerWeights(**parts, **self._kv_scales(index))
 
     def weights(self) -> LlamaWeights:
         """All weights; afterwards every tensor of the checkpoint is accounted for."""

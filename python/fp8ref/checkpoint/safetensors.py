@@ -64,6 +64,11 @@ class Entry:
         """Size in bytes."""
         return self.end - self.begin
 
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
 
 def _integers(value: Any, count: int | None) -> bool:
     """Whether a JSON value is a list of integers in [0, 2**63), ``count`` of them if given."""
@@ -154,7 +159,11 @@ class SafetensorsFile:
     def array(self, name: str) -> NDArray[Any]:
         """A read-only view of the mapping, nothing copied. [CKPT-MMAP]"""
         entry = self.entries[name]
-        dtype, count = DTYPES[entry.dtype], math.prod(entry.shape)
+        dtype, count = DTYPES[entry.dtype], entry.elements
         if count == 0:
             return np.empty(entry.shape, dtype)
         return np.frombuffer(self._map, dtype, count, self._data + entry.begin).reshape(entry.shape)
+
+    def release(self) -> None:
+        """Give back the pages that were read; they are read again when they are needed."""
+        self._map.madvise(mmap.MADV_DONTNEED)

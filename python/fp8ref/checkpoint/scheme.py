@@ -15,6 +15,7 @@ from .strict_json import Section, show
 FORMATS = ("float-quantized", "naive-quantized")
 CLASS_NAME = "Linear"
 BLOCK = 128
+AUTOFP8 = "autofp8"  # in the place of an observer
 
 # Strategy and ``dynamic`` of the activations, and what this project calls them.
 ACTIVATIONS = {("token", True): "token", ("tensor", False): "static", ("group", True): "group"}
@@ -210,7 +211,7 @@ def _autofp8(config: Section) -> Quantization:
         raise unsupported(config, "activation_scheme", "'static' (AutoFP8's 'dynamic' is one scale for all tokens)")
     ignore = Names(config, "ignored_layers" if config.has("ignored_layers") else "modules_to_not_convert")
     kv_cache = "float8_e4m3fn" if config.has("kv_cache_scheme") else "bfloat16"
-    groups = (Group("all", None, Scheme("tensor", "static", "autofp8")),)
+    groups = (Group("all", None, Scheme("tensor", "static", AUTOFP8)),)
     return Quantization("fp8", str(config.file), kv_cache, groups, ignore)
 
 

@@ -65,6 +65,13 @@ class ExportLevel(StrEnum):
     FULL = "full"
 
 
+class Scan(StrEnum):
+    """fp8ref.checkpoint.ranges.SCANS."""
+
+    VALUES = "values"
+    HEADERS = "headers"
+
+
 BackendOption = Annotated[
     Backend, typer.Option(help="golden is the numpy specification, cpu the C++ implementation, cuda a GPU.")
 ]

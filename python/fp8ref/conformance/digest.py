@@ -32,7 +32,7 @@ class Digest:
         """One more case."""
         if isinstance(case, ModelCase):
             head: tuple[Any, ...] = (case.name, case.config, case.tokens, case.cut, case.accumulate)
-            given: Mapping[str, Any] = case.tensors
+            given: Mapping[str, Any] = {**case.tensors, **{f"image {n}": x for n, x in case.vision_states.items()}}
         else:
             head, given = (case.name, case.function), case.arguments
         self._words(*head, expected.error)

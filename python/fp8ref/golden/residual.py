@@ -65,7 +65,8 @@ def gated_residual(x: Any, y: Any, gate: Any) -> Array:
     """
     check_environment("gated_residual")
     x, y = bf16_pair("gated_residual", "x", x, "y", y)
-    return add(x, multiply(round_to(tanh(widen64(gate_value(gate))), "bfloat16"), y))
+    factor = round_to(tanh(widen64(gate_value(gate))), "bfloat16").reshape(())
+    return add(x, multiply(factor, y))
 
 
 def tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:

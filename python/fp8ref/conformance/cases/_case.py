@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,10 @@ class Case:
 
 @dataclass(frozen=True)
 class ModelCase:
-    """One run of a whole model: every traced value of the tokens, fed to the KV cache in chunks of ``cut``."""
+    """One run of a whole model: every traced value of the tokens, fed to the KV cache in chunks of ``cut``.
+
+    ``vision_states`` come with the forwards that begin at their tokens.
+    """
 
     name: str
     config: Mapping[str, Any] = field(repr=False)
@@ -34,6 +37,12 @@ class ModelCase:
     tokens: tuple[int, ...]
     cut: int
     accumulate: str
+    vision_states: Mapping[int, Array] = field(default_factory=dict, repr=False)
+
+    def forwards(self) -> Iterator[tuple[int, tuple[int, ...], Array | None]]:
+        """First token, tokens and vision states of each chunk."""
+        for start in range(0, len(self.tokens), self.cut):
+            yield start, self.tokens[start : start + self.cut], self.vision_states.get(start)
 
 
 def from_bits(bits: list[int], dtype: Any = BFLOAT16) -> Array:

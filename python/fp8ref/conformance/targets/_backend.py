@@ -55,11 +55,10 @@ def _trace(case: ModelCase, name: str) -> Arrays:
         write_checkpoint(folder, case.config, case.tensors)
         model = load(folder, backend=name, accumulate=case.accumulate)
         values: Arrays = {}
-        for start in range(0, len(case.tokens), case.cut):
-            chunk = case.tokens[start : start + case.cut]
+        for start, chunk, image in case.forwards():
 
             def keep(key: str, value: Array, start: int = start) -> None:
                 values[f"token {start}: {key}"] = np.array(value)
 
-            model.forward(chunk, trace=keep)
+            model.forward(chunk, trace=keep, vision_states=image)
         return values
