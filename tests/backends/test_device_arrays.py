@@ -43,6 +43,7 @@ CALLS = [
     ("decode", {"codes": _codes(3, 5)}),
     ("decode", {"codes": np.arange(256, dtype=np.uint8)}),
     ("residual", {"x": _bf16(3, 5), "y": _bf16(3, 5)}),
+    ("gated_residual", {"x": _bf16(3, 5), "y": _bf16(3, 5), "gate": _bf16(1)}),
     ("silu_mul", {"gate": _bf16(3, 5), "up": _bf16(3, 5)}),
     ("sample", {"logits": _bf16(2, 3, 50)}),
     ("sample", {"logits": RNG.standard_normal((2, 50)).astype(np.float32)}),
@@ -51,6 +52,20 @@ CALLS = [
     ("rope_table", {"positions": np.arange(4, dtype=np.int32), "frequencies": _scales(3)}),
     ("rope_table", {"positions": [0, 5, 7], "frequencies": _scales(3)}),
     ("rope", {"x": _bf16(4, 2, 6), "cos": _scales(4, 3), "sin": _scales(4, 3)}),
+    ("rope", {"x": _bf16(4, 2, 8), "cos": _scales(4, 4), "sin": _scales(4, 4), "layout": "interleaved"}),
+    ("temperature_factors", {"positions": np.array([0, 8191], np.int32), "floor_scale": 8192, "attn_scale": 0.1}),
+    ("temperature", {"x": _bf16(4, 2, 6), "factors": _scales(4)}),
+    ("route", {"logits": _bf16(4, 9), "top_k": 2}),
+    (
+        "dispatch",
+        {"x": _bf16(3, 8), "experts": np.array([[4, 1], [1, 0], [4, 1]]), "scores": _bf16(3, 2), "num_experts": 6},
+    ),
+    (
+        "dispatch",
+        {"x": _bf16(2, 5), "experts": np.array([[2], [0]], np.int32), "scores": _bf16(2, 1), "num_experts": 300},
+    ),
+    ("combine", {"routed": _bf16(4, 8), "order": np.array([2, 0, 3, 1]), "shared": _bf16(2, 8)}),
+    ("combine", {"routed": _bf16(2, 5), "order": np.array([1, 0], np.int32), "shared": _bf16(2, 5)}),
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token"}),
     ("quantize", {"x": _bf16(3, 200), "rule": "vllm.per_token", "scale_ub": np.float32(0.001)}),
     ("quantize", {"x": _bf16(3, 4, 50), "rule": "vllm.per_tensor"}),
@@ -81,6 +96,7 @@ CALLS = [
     ("linear", {"x": _bf16(3, 40), "weight": _bf16(5, 40), "accumulate": "sm90_wgmma"}),
     ("attention", {"q": _bf16(2, 4, 8), "k": _bf16(3, 2, 8), "v": _bf16(3, 2, 8)}),
     ("attention", {"q": _bf16(2, 4, 8), "k": _bf16(3, 2, 8), "v": _bf16(3, 2, 8), "scale": 0.25, "mask": "full"}),
+    ("attention", {"q": _bf16(2, 4, 8), "k": _bf16(5, 2, 8), "v": _bf16(5, 2, 8), "mask": "chunked", "chunk": 2}),
 ]
 CALLS = [call for call in CALLS if call[0] in CUDA_FUNCTIONS]
 NAMES = [f"{function}-{i}" for i, (function, _) in enumerate(CALLS)]

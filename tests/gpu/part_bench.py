@@ -178,7 +178,7 @@ def _grouped(model: str) -> Rows:
 
 def items(settings: Settings) -> Items:
     """Products first, then what is bound by memory, then whole models."""
-    from gpu import bench_model
+    from gpu import bench_experts, bench_model
 
     quick = settings.level == "quick"
     found: dict[str, Any] = {}
@@ -193,4 +193,4 @@ def items(settings: Settings) -> Items:
         found[f"emulation of {accumulate}"] = partial(_emulated, accumulate)
     for name in list(EXPERTS)[:1] if quick else EXPERTS:
         found[f"grouped {name}"] = partial(_grouped, name)
-    return found | bench_model.items(settings)
+    return found | bench_experts.items(settings) | bench_model.items(settings)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,16 @@ Call = tuple[str, str, dict[str, Any]]  # function, shape, arguments
 
 MM = ((1, 4096, 4096), (7, 6144, 4096), (16, 4096, 14336), (129, 1000, 1000), (2048, 4096, 4096), (256, 28672, 4096))
 MAIN = ("exact", "sm90_wgmma", "sm90_wgmma_promoted")
+MAIN_ATTENTION = ("exact", "sm90")
 OTHERS = ("sm89_mma", "sm90_mma_sync", "sm100_tcgen05", "sm120_mma")
 EMULATED = (256, 1024, 4096)
 RULES = ("vllm.per_token", "vllm.per_tensor", "compressed_tensors.channel", "vllm.group_128@0.11")
 EXPERTS = ((0, 1, 300, 128, 17, 512, 64, 5), 2048, 1024)  # rows of each, N, K
 LINEAR = ((512, 4096, 4096), (1, 32064, 4096))
 ATTENTION = {"prefill": (512, 512), "chunk": (100, 1100), "decode": (1, 4096)}  # queries, keys
+CHUNKED = {"chunks, prefill": (600, 1100, 256), "chunks, decode": (1, 20000, 8192)}  # queries, keys, chunk
 HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
+ROUTED = ((4096, 128, 1), (1000, 16, 2), (3000, 300, 3))  # tokens, experts, top_k
 ROWS_COLUMNS = (2048, 4096)
 POSITIONS = 8192
 
@@ -63,10 +66,11 @@ def _grouped(rows: tuple[int, ...], n: int, k: int, accumulate: str) -> Call:
     )
 
 
-def _attention(queries: int, keys: int) -> Call:
+def _attention(queries: int, keys: int, **more: Any) -> Call:
     q = arrays.bf16(1, queries, HEADS, HEAD_DIM)
     k, v = (arrays.bf16(seed, keys, KV_HEADS, HEAD_DIM) for seed in (2, 3))
-    return "attention", f"{queries} queries, {keys} keys, {HEADS}/{KV_HEADS} heads", {"q": q, "k": k, "v": v}
+    said = ", ".join([f"{queries} queries, {keys} keys, {HEADS}/{KV_HEADS} heads", *map(str, more.values())])
+    return "attention", said, {"q": q, "k": k, "v": v, **more}
 
 
 def _linear(m: int, n: int, k: int, accumulate: str) -> Call:
@@ -82,13 +86,35 @@ def _elementwise() -> Iterator[Call]:
     yield "rmsnorm", shape, {"x": x, "weight": arrays.bf16(3, cols), "eps": 1e-5}
     yield "silu_mul", shape, {"gate": x, "up": y}
     yield "residual", shape, {"x": x, "y": y}
+    yield "gated_residual", shape, {"x": x, "y": y, "gate": arrays.bf16(5, 1)}
+    yield "temperature", shape, {"x": x.reshape(rows, -1, 128), "factors": arrays.scales(6, rows) * 300}
     yield "encode", shape, {"x": x.astype("float32") * 90}
     logits = arrays.bf16(4, 64, 128256).astype("float32")
     yield "sample", "64x128256", {"logits": logits}
 
 
+def _routed() -> Iterator[Call]:
+    """Every score and many factors, then what experts get and give."""
+    import numpy as np
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(arrays.BFLOAT16).reshape(16, -1)
+    yield "route", "every number", {"logits": every, "top_k": every.shape[1]}
+    positions = np.arange(0, 1 << 24, (1 << 24) // POSITIONS, dtype=np.int64)
+    for floor_scale in (8192, 0.3):
+        said = f"{positions.size} positions, {floor_scale}"
+        yield "temperature_factors", said, {"positions": positions, "floor_scale": floor_scale, "attn_scale": 0.1}
+    for tokens, experts, top_k in ROUTED:
+        said, cols, random = f"{tokens} tokens, {experts} experts, k {top_k}", ROWS_COLUMNS[1], np.random.default_rng(7)
+        x, scores = arrays.bf16(1, tokens, cols), arrays.bf16(2, tokens, top_k)
+        ids = random.integers(0, experts, (tokens, top_k))
+        yield "route", said, {"logits": arrays.bf16(3, tokens, experts), "top_k": top_k}
+        yield "dispatch", said, {"x": x, "experts": ids, "scores": scores, "num_experts": experts}
+        order, routed = random.permutation(tokens * top_k), arrays.bf16(4, tokens * top_k, cols)
+        yield "combine", said, {"routed": routed, "order": order, "shared": x}
+
+
 def _rope() -> Rows:
-    """The table and the rotation at the positions of a long prompt."""
+    """The table and the rotations at the positions of a long prompt."""
     import numpy as np
 
     import fp8ref
@@ -101,9 +127,10 @@ def _rope() -> Rows:
     )
     x = arrays.bf16(5, POSITIONS // 4, HEADS, HEAD_DIM)
     part = [values[: len(x)] for values in table]
-    yield arrays.row(
-        "rope", f"{len(x)}x{HEADS}x{HEAD_DIM}", cpu.rope(x, *part), cuda.rope(*map(arrays.to_device, (x, *part)))
-    )
+    moved = [arrays.to_device(array) for array in (x, *part)]
+    for layout in ("rotate_half", "interleaved"):
+        shape = f"{len(x)}x{HEADS}x{HEAD_DIM}, {layout}"
+        yield arrays.row("rope", shape, cpu.rope(x, *part, layout), cuda.rope(*moved, layout))
 
 
 def _large(call: Call) -> Rows:
@@ -137,6 +164,10 @@ def _calls(level: str) -> dict[str, Any]:
             makers[f"linear {shape} {accumulate}"] = partial(_linear, *shape, accumulate)
     for name, sizes in ATTENTION.items():
         makers[f"attention, {name}"] = partial(_attention, *sizes)
+    for name, (queries, keys, chunk) in CHUNKED.items():
+        for accumulate in MAIN_ATTENTION:
+            more = {"mask": "chunked", "chunk": chunk, "accumulate": accumulate}
+            makers[f"attention, {name}, {accumulate}"] = partial(_attention, queries, keys, **more)
     return makers
 
 
@@ -144,8 +175,8 @@ def _from(maker: Any) -> Rows:
     yield from _large(maker())
 
 
-def _each_elementwise() -> Rows:
-    for call in _elementwise():
+def _each(calls: Callable[[], Iterator[Call]]) -> Rows:
+    for call in calls():
         yield from _large(call)
 
 
@@ -158,7 +189,7 @@ def items(settings: Settings) -> Items:
         raise RuntimeError("spec/ops.toml names no op of the backend cuda")
     found |= {f"cpu {op}": partial(_suite, "cpu", op) for op in stems("cpu") if op in found and op != "llama"}
     found |= {name: partial(_from, maker) for name, maker in _calls(settings.level).items()}
-    return found | {"elementwise": _each_elementwise, "rope": _rope}
+    return found | {"elementwise": partial(_each, _elementwise), "experts": partial(_each, _routed), "rope": _rope}
 
 
 def facts() -> dict[str, str]:

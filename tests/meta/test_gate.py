@@ -249,6 +249,8 @@ def test_conformance_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(part, "ROWS_COLUMNS", (6, 256))
     monkeypatch.setattr(part, "LINEAR", ((5, 16, 64), (1, 40, 64)))
     monkeypatch.setattr(part, "ATTENTION", {"decode": (1, 40), "chunk": (3, 20)})
+    monkeypatch.setattr(part, "CHUNKED", {"chunks": (3, 20, 7)})
+    monkeypatch.setattr(part, "ROUTED", ((5, 3, 2),))
     monkeypatch.setattr(part, "POSITIONS", 50)
     monkeypatch.setattr(part, "EXPERTS", ((0, 1, 5), 16, 96))
     monkeypatch.setattr(runner, "stems", lambda subject: ("residual",))
@@ -256,7 +258,8 @@ def test_conformance_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = [row for item in part.items(_settings(tmp_path)).values() for _, row in item()]
     assert {row["differ"] for row in found} == {0}
     assert {"scaled_mm", "grouped_mm", "linear", "attention", "quantize", "rmsnorm", "silu_mul", "residual", "encode",
-            "sample", "rope", "rope_table"} <= {row["op"] for row in found}  # fmt: skip
+            "sample", "rope", "rope_table", "gated_residual", "temperature", "temperature_factors", "route", "dispatch",
+            "combine"} <= {row["op"] for row in found}  # fmt: skip
 
 
 @pytest.mark.outside
@@ -267,16 +270,18 @@ def test_forward_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"vocab_size": 400, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     of = model.config(2, **small, num_key_value_heads=2, head_dim=16, eos_token_id=399)
     monkeypatch.setattr(model, "config", lambda layers: of)
-    checkpoint = model.folder(_settings(tmp_path), 2)
-    found = [row for _, row in part_forward.compare(checkpoint, "sm90_wgmma", ("cpu", "golden"))]
+    found = [row for _, row in part_forward.of_8b(_settings(tmp_path), "sm90_wgmma", ("cpu", "golden"))]
     assert [(row["elements"] > 0, row["differ"]) for row in found] == [(True, 0)] * 3
+    found = [row for _, row in part_forward.of_family(_settings(tmp_path), "mllama", ("cpu", "golden"))]
+    assert [(row["elements"] > 0, row["differ"]) for row in found] == [(True, 0)] * 3
+    assert set(part_forward.items(_settings(tmp_path))) >= {"exact", "sm90", *part_forward.MODELS}
 
 
 @pytest.mark.outside
 @pytest.mark.usefixtures("on_cpu")
 def test_bench_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row of the benchmarks is made; that it says something true only a GPU can show."""
-    from gpu import bench_model, model, timing
+    from gpu import bench_experts, bench_model, model, timing
     from gpu import part_bench as part
 
     for name, value in {
@@ -291,6 +296,7 @@ def test_bench_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "EXPERT_ROWS": (512, 2),
     }.items():
         monkeypatch.setattr(part, name, value)
+    monkeypatch.setattr(bench_experts, "SIZE", (7, 16))
     monkeypatch.setattr(timing, "seconds", lambda works, rounds=1: {name: _once(work) for name, work in works.items()})
     monkeypatch.setattr(timing, "copy_bandwidth", lambda: 1e9)
     monkeypatch.setattr(bench_model, "_wall", lambda work, rounds=1: _once([work]))

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention against the CPU: every kernel's shapes, grouped heads, both masks, ties, and values that nobody may see.
+// attention against the CPU: every kernel's shapes, grouped heads, all masks, ties, and values that nobody may see.
 #include <vector>
 
-#include "compare.h"
 #include "fp8ref/cpu.h"
 #include "fp8ref/cuda.h"
+#include "hidden.h"
 
 namespace {
 
@@ -30,15 +30,17 @@ Problem random_problem(Random& random, const Shape& s) {
           random_normal(random, s.s * s.kv_heads * s.d)};
 }
 
-void compare(const std::string& what, const Problem& p, Mask mask, float c) {
+void compare(const std::string& what, const Problem& p, Mask mask, float c, std::int64_t chunk = 0) {
   const Shape& s = p.shape;
   std::vector<bf16> expected(p.q.size()), got(p.q.size());
   AttentionArgs args{p.q.data(), p.k.data(), p.v.data(), s.t, s.s, s.q_heads, s.kv_heads, s.d, c, mask, nullptr};
+  args.chunk = chunk;
   args.out = expected.data();
   cpu::attention(args);
   args.out = got.data();
   cuda::attention(args, nullptr);
-  equal(what + (mask == Mask::full ? " full: " : " causal: ") + name(s), expected, got);
+  const char* const masks[] = {" causal: ", " chunked: ", " full: "};
+  equal(what + masks[static_cast<int>(mask)] + name(s), expected, got);
 }
 
 void compare(const std::string& what, const Problem& p, Mask mask) {
@@ -61,6 +63,43 @@ void test_shapes() {
   for (const Shape& s : {Shape{0, 3, 2, 1, 8}, Shape{2, 2, 0, 1, 8}})
     compare("empty", random_problem(random, s), Mask::causal);
   compare("no keys", random_problem(random, {2, 0, 2, 1, 64}), Mask::full);
+}
+
+/// Chunks of less than a tile of keys and of more, that begin between and within the tiles of rows and of keys.
+void test_chunks() {
+  Random random(25);
+  for (const Shape& s : kShapes) {
+    const Problem p = random_problem(random, s);
+    for (const std::int64_t chunk : {1, 7, 16, 33, 100, 1000}) {
+      compare("chunks of " + std::to_string(chunk), p, Mask::chunked, cpu::attention_log2e_scale(s.d), chunk);
+    }
+  }
+  for (const Shape& s : {Shape{150, 200, 1, 1, 64}, Shape{130, 130, 2, 1, 64}, Shape{9, 700, 1, 1, 64}}) {
+    const Problem p = random_problem(random, s);
+    for (const std::int64_t chunk : {5, 64, 129}) {
+      compare("chunks of " + std::to_string(chunk), p, Mask::chunked, cpu::attention_log2e_scale(s.d), chunk);
+    }
+  }
+}
+
+/// Keys and values of the chunks before are not read: they lie in pages that no one may read.
+void test_hidden_chunks() {
+  constexpr std::int64_t kKeys = 1200, kFirst = 1024;
+  Random random(26);
+  for (const Shape& s : {Shape{1, kKeys, 2, 1, 64}, Shape{40, kKeys, 1, 1, 64}, Shape{3, kKeys, 1, 1, 32}}) {
+    Problem p = random_problem(random, s);
+    const Hidden k(p.k, kFirst * s.d), v(p.v, kFirst * s.d);
+    std::vector<bf16> expected(p.q.size()), got(p.q.size());
+    AttentionArgs args{p.q.data(), p.k.data(),    p.v.data(),     s.t, s.s, s.q_heads, s.kv_heads, s.d,
+                       0.1f,       Mask::chunked, expected.data()};
+    args.chunk = 512;
+    cpu::attention(args);
+    args.k = k.data();
+    args.v = v.data();
+    args.out = got.data();
+    cuda::attention(args, nullptr);
+    equal("chunks that are not read: " + name(s), expected, got);
+  }
 }
 
 /// Scores and values of any magnitude: weights that differ by any power of two, ties, rows that break.
@@ -98,6 +137,9 @@ void test_specials() {
     compare("specials", p, Mask::full);
     p.k[at(1, 4)].bits = 0x7FC0;
     compare("broken", p, Mask::causal);
+    for (const std::int64_t chunk : {19, 38, 39}) {  // which hide some of them from some queries
+      compare("specials by chunks", p, Mask::chunked, cpu::attention_log2e_scale(s.d), chunk);
+    }
   }
 }
 
@@ -166,6 +208,8 @@ int main() {
   in_both_orders([] {
     test_examples();
     test_shapes();
+    test_chunks();
+    test_hidden_chunks();
     test_any_bits();
     test_specials();
     test_cancellation();

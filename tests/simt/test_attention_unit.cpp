@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "compare.h"
 #include "cuda/attention_unit.h"
 #include "cuda/attention_weight.h"
 #include "fp8ref/cpu.h"
+#include "hidden.h"
 
 namespace {
 
@@ -17,6 +17,7 @@ using namespace fp8ref::test;
 struct Shape {
   std::int64_t q_len, kv_len, kv_heads, group, head_dim;
   Mask mask = Mask::causal;
+  std::int64_t chunk = 0;
 };
 
 /// Inputs whose keys and values may be changed before the comparison.
@@ -28,7 +29,9 @@ struct Problem {
     v = random_normal(random, s.kv_len * s.kv_heads * s.head_dim);
   }
 
-  void compare(const std::string& what, Accumulate accumulate, cuda::Repair repair = cuda::Repair::special) const {
+  /// Where keys and values are given, they are for CUDA.
+  void compare(const std::string& what, Accumulate accumulate, cuda::Repair repair = cuda::Repair::special,
+               const bf16* cuda_k = nullptr, const bf16* cuda_v = nullptr) const {
     std::vector<bf16> expected(q.size()), got(q.size());
     AttentionArgs args{};
     args.q = q.data();
@@ -41,10 +44,13 @@ struct Problem {
     args.head_dim = shape.head_dim;
     args.log2e_scale = cpu::attention_log2e_scale(shape.head_dim);
     args.mask = shape.mask;
+    args.chunk = shape.chunk;
     args.accumulate = accumulate;
     args.out = expected.data();
     cpu::attention(args);
     args.out = got.data();
+    if (cuda_k != nullptr) args.k = cuda_k;
+    if (cuda_v != nullptr) args.v = cuda_v;
     cuda::attention_unit(args, nullptr, repair);
     equal(what + " " + std::to_string(shape.q_len) + "x" + std::to_string(shape.kv_len), expected, got);
   }
@@ -53,6 +59,8 @@ struct Problem {
   Random random;
   std::vector<bf16> q, k, v;
 };
+
+void set(std::vector<bf16>& x, std::int64_t i, std::uint16_t bits) { x[static_cast<std::size_t>(i)].bits = bits; }
 
 void test_weights() {
   std::vector<std::uint32_t> thresholds;
@@ -81,6 +89,33 @@ void test_shapes() {
   }
 }
 
+/// Chunks that begin between and within blocks, superblocks and tiles of rows.
+void test_chunks() {
+  for (const std::int64_t chunk : {1, 100, 128, 130, 2048, 2100}) {
+    for (Shape shape : {Shape{1, 2300, 1, 3, 64}, Shape{20, 2200, 1, 2, 64}, Shape{140, 260, 1, 1, 80}}) {
+      shape.mask = Mask::chunked;
+      shape.chunk = chunk;
+      Problem(shape, 11).compare("chunks of " + std::to_string(chunk), Accumulate::sm90, cuda::Repair::none);
+    }
+    Problem({30, 150, 1, 2, 24, Mask::chunked, chunk}, 12).compare("scalar, chunks", Accumulate::sm80);
+  }
+  for (const std::int64_t key : {0, 99, 100, 149}) {  // some rows do not see it
+    Problem values({30, 150, 1, 2, 64, Mask::chunked, 50}, 13);
+    set(values.v, key * 64 + 7, 0x7F80);
+    set(values.k, key * 64 + 9, 0x7FC0);
+    values.compare("special v and k of chunks", Accumulate::sm90);
+  }
+}
+
+/// Keys and values of the chunks before are not read.
+void test_hidden_chunks() {
+  for (const Accumulate mode : {Accumulate::sm80, Accumulate::sm90}) {
+    Problem problem({3, 5000, 1, 2, 64, Mask::chunked, 2400}, 14);
+    const Hidden k(problem.k, 4736 * 64), v(problem.v, 4736 * 64);  // the block that key 4800 is in
+    problem.compare("chunks that are not read", mode, cuda::Repair::special, k.data(), v.data());
+  }
+}
+
 /// Equal weights and values that cancel: what is left are the roundings, so the order of all merges shows.
 void test_order() {
   for (const std::int64_t q_len : {1, 150}) {
@@ -103,8 +138,6 @@ void test_other_units() {
     Problem({2, 140, 1, 2, 64}, 3).compare("scalar or not", mode);
   }
 }
-
-void set(std::vector<bf16>& x, std::int64_t i, std::uint16_t bits) { x[static_cast<std::size_t>(i)].bits = bits; }
 
 /// NaN and infinities, in keys and values that some rows see and others do not.
 void test_special_values() {
@@ -144,6 +177,8 @@ int main() {
   test_weights();
   in_both_orders([] {
     test_shapes();
+    test_chunks();
+    test_hidden_chunks();
     test_order();
     test_other_units();
     test_special_values();

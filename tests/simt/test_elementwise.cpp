@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// e4m3 and residual: all inputs of two bytes, and random ones.
+// e4m3, residual and gated_residual: all inputs of two bytes, and random ones.
 #include <vector>
 
 #include "compare.h"
@@ -50,6 +50,20 @@ void test_residual() {
     cpu::residual(x.data(), y.data(), x.size(), expected.data());
     cuda::residual(x.data(), y.data(), x.size(), got.data(), nullptr);
     equal("residual", expected, got);
+    for (const std::uint16_t gate : {0x3F80, 0xBEC3, 0x8000, 0x7F80, 0xFFC1}) {
+      const bf16 g{gate};
+      cpu::gated_residual(x.data(), y.data(), &g, x.size(), expected.data());
+      cuda::gated_residual(x.data(), y.data(), &g, x.size(), got.data(), nullptr);
+      equal("gated_residual by " + std::to_string(gate), expected, got);
+    }
+  }
+  const bf16 zero{0}, one{0x3F80};  // 0 + tanh(gate) * 1
+  for (int i = 0; i < 1 << 16; i += 509) {
+    const bf16 gate{static_cast<std::uint16_t>(i)};
+    std::vector<bf16> expected(1), got(1);
+    cpu::gated_residual(&zero, &one, &gate, 1, expected.data());
+    cuda::gated_residual(&zero, &one, &gate, 1, got.data(), nullptr);
+    equal("tanh of " + std::to_string(gate.bits), expected, got);
   }
 }
 

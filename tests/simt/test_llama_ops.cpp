@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// silu_mul, rope_table, rope and sample.
+// silu_mul, rope_table, rope, temperature and sample.
 #include <cmath>
 #include <limits>
 
@@ -58,18 +58,62 @@ void test_rope_table() {
   }
 }
 
-void test_rope(Rows kind, std::int64_t tokens, std::int64_t heads, std::int64_t half, int offset) {
+void compare_rope(RopeLayout layout, Rows kind, std::int64_t tokens, std::int64_t heads, std::int64_t half,
+                  int offset) {
   Random random(7);
   Placed<bf16> x(hostile<bf16>(random, kind, tokens * heads, 2 * half), offset), out(tokens * heads * 2 * half, offset);
   Placed<float> cos(hostile<float>(random, Rows::special, tokens, half), 0);
   Placed<float> sin(hostile<float>(random, Rows::normal, tokens, half), 0);
   std::vector<bf16> expected(static_cast<std::size_t>(tokens * heads * 2 * half));
-  cpu::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), expected.data());
-  cuda::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), out.data(), nullptr);
-  const std::string what = "rope " + std::to_string(tokens) + " " + std::to_string(heads) + " " + std::to_string(half);
+  cpu::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), layout, expected.data());
+  cuda::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), layout, out.data(), nullptr);
+  const std::string what = (layout == RopeLayout::interleaved ? "interleaved rope " : "rope ") +
+                           std::to_string(tokens) + " " + std::to_string(heads) + " " + std::to_string(half);
   equal(what, expected, out.values());
-  cuda::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), x.data(), nullptr);
+  cuda::rope(x.data(), tokens, heads, half, cos.data(), sin.data(), layout, x.data(), nullptr);
   equal(what + " in place", expected, x.values());
+}
+
+void test_rope() {
+  for (const RopeLayout layout : {RopeLayout::rotate_half, RopeLayout::interleaved}) {
+    for (const Rows kind : kAllRows) {
+      compare_rope(layout, kind, 3, 5, 64, 0);
+      compare_rope(layout, kind, 2, 3, 12, 0);
+      compare_rope(layout, kind, 2, 3, 16, 1);
+    }
+    compare_rope(layout, Rows::normal, 0, 3, 16, 0);
+    compare_rope(layout, Rows::normal, 2, 0, 16, 0);
+    compare_rope(layout, Rows::normal, 1, 40, 128, 0);
+    compare_rope(layout, Rows::normal, 4, 3, 1, 0);
+    compare_rope(layout, Rows::wide, 2, 3, 3, 0);
+  }
+}
+
+void test_temperature() {
+  std::vector<std::int64_t> positions = {0, 1, 8190, 8191, 8192, 16383, 131071, 10485759, (1 << 24) - 1};
+  Random random(9);
+  for (int i = 0; i < 300; ++i) positions.push_back(static_cast<std::int64_t>(random() % (1 << 24)));
+  const auto count = static_cast<std::int64_t>(positions.size());
+  std::vector<float> expected(positions.size()), got(positions.size());
+  for (const float floor_scale : {8192.0f, 1.0f, 0.3f, 1e-44f, 3e38f}) {
+    for (const float attn_scale : {0.1f, 3e38f}) {
+      cpu::temperature_factors(positions.data(), count, floor_scale, attn_scale, expected.data());
+      cuda::temperature_factors(positions.data(), count, floor_scale, attn_scale, got.data(), nullptr);
+      equal("temperature_factors " + std::to_string(floor_scale), expected, got);
+    }
+  }
+  for (const Rows kind : kAllRows) {
+    for (const std::int64_t width : {0, 1, 8, 13, 640}) {
+      for (const int offset : {0, 1}) {
+        Placed<bf16> x(hostile<bf16>(random, kind, 5, width), offset), out(5 * width, 0);
+        const std::vector<float> factors = hostile<float>(random, Rows::special, 5, 1);
+        std::vector<bf16> products(static_cast<std::size_t>(5 * width));
+        cpu::temperature(x.data(), 5, width, factors.data(), products.data());
+        cuda::temperature(x.data(), 5, width, factors.data(), out.data(), nullptr);
+        equal("temperature of " + std::to_string(width), products, out.values());
+      }
+    }
+  }
 }
 
 void test_sample(const std::string& what, const std::vector<float>& logits, std::int64_t rows, std::int64_t vocab,
@@ -107,15 +151,8 @@ int main() {
     test_silu_mul();
     test_silu_settled();
     test_rope_table();
-    for (const Rows kind : kAllRows) {
-      test_rope(kind, 3, 5, 64, 0);
-      test_rope(kind, 2, 3, 12, 0);
-      test_rope(kind, 2, 3, 16, 1);
-    }
-    test_rope(Rows::normal, 0, 3, 16, 0);
-    test_rope(Rows::normal, 2, 0, 16, 0);
-    test_rope(Rows::normal, 1, 40, 128, 0);
-    test_rope(Rows::normal, 4, 3, 1, 0);
+    test_rope();
+    test_temperature();
     test_samples();
   });
   return finish("simt llama ops");
