@@ -106,7 +106,7 @@ def test_truncation_is_a_mismatch_of_bits(tmp_path: Path) -> None:
 def test_what_it_does_not_compute_is_unsupported(example: Path) -> None:
     with LibraryTarget.load(example) as target:
         assert target.functions() == ("scaled_mm",)
-        assert target.facts() == {"abi": "1", "version": "example 1"}
+        assert target.facts() == {"abi": "2", "version": "example 1"}
         assert target.call("scaled_mm", arguments(epilogue="b_a")).unsupported == "FP8REF_UNSUPPORTED"
         assert target.set_threads(2) == "the library has no fp8ref_set_threads"
         for given in (arguments(), arguments(bias=np.ones(7, np.float32)), arguments(m=0), arguments(k=0)):
@@ -221,7 +221,22 @@ def test_missing_functions(tmp_path: Path, example: Path) -> None:
 
 @needs_compiler
 def test_another_version_of_the_abi(tmp_path: Path) -> None:
-    assert "of ABI version 2" in refused(build(tmp_path, ("return FP8REF_ABI_VERSION;", "return 2;")))
+    assert "of ABI version 3, this is version 2" in refused(
+        build(tmp_path, ("return FP8REF_ABI_VERSION;", "return 3;"))
+    )
+
+
+@needs_compiler
+def test_functions_that_have_changed_are_not_asked_of_an_older_library(tmp_path: Path) -> None:
+    """What does not say its version is of the first, which had another fp8ref_rope."""
+    rope = """fp8ref_status fp8ref_rope(const fp8ref_tensor* x, const fp8ref_tensor* cos, const fp8ref_tensor* sin,
+                                        const char* layout, fp8ref_tensor* out) { return FP8REF_ERROR; }
+              int32_t other_abi_version("""
+    library = build(tmp_path, ("int32_t fp8ref_abi_version(", rope))
+    with LibraryTarget.load(library) as target:
+        assert target.facts()["abi"] == "1"
+        assert target.functions() == ("scaled_mm",)
+    assert "of ABI version 1, this is version 2" in refused(library, "rope")
 
 
 @needs_compiler

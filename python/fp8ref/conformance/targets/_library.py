@@ -27,6 +27,7 @@ from ._outputs import dtype_of, outputs_of
 from ._target import OUTPUTS, Target, TargetError
 
 ABI_VERSION = 2
+SINCE = {"rope": 2, "attention": 2}  # the version of a function's arguments, where that is not the first
 TIMEOUT = 60.0  # seconds for one call
 GRACE = 5.0  # seconds for a process to end
 GIVEN_UP = 3  # calls of a function that got no answer; after them it is called no more
@@ -79,7 +80,7 @@ class LibraryTarget(Target):
             raise TargetError(f"library {os.fspath(path)}: no such file")
         target = LibraryTarget(file, timeout)
         abi, missing = target._about["abi"], functions or tuple(OUTPUTS)
-        if abi == ABI_VERSION and set(missing) & set(target.functions()):
+        if abi <= ABI_VERSION and set(missing) & set(target.functions()):
             return target
         target.close()
         if abi != ABI_VERSION:
@@ -144,8 +145,7 @@ class LibraryTarget(Target):
 
     def functions(self) -> tuple[str, ...]:
         """As :meth:`Target.functions`."""
-        found: tuple[str, ...] = self._about["functions"]
-        return found
+        return tuple(name for name in self._about["functions"] if SINCE.get(name, 1) <= self._about["abi"])
 
     def call(self, function: str, arguments: Mapping[str, Any], implied: frozenset[str] = frozenset()) -> Outcome:
         """As :meth:`Target.call`; all arguments are always passed."""
