@@ -33,14 +33,18 @@ void exact_or_unit(const LinearArgs& a) {
 /// The same with a weight that lies the other way, element (i, j) at w[j * stride + i]: a few of its columns at a time
 /// become rows.
 void linear_of_columns(const LinearArgs& a, std::int64_t stride) {
-  constexpr std::int64_t kColumns = 128;
+  constexpr std::int64_t kColumns = 128, kLine = 32;
   cpu::parallel_for(a.n, kColumns, [&](std::int64_t begin, std::int64_t end) {
     std::vector<bf16> rows(static_cast<std::size_t>(kColumns * a.k)), out(static_cast<std::size_t>(a.m * kColumns));
     for (std::int64_t first = begin; first < end; first += kColumns) {
       const std::int64_t columns = std::min(kColumns, end - first);
-      for (std::int64_t j = 0; j < a.k; ++j) {
+      for (std::int64_t j = 0; j < a.k; j += kLine) {  // tiles that stay in the cache
         const bf16* source = a.w + j * stride + first;
-        for (std::int64_t i = 0; i < columns; ++i) rows[static_cast<std::size_t>(i * a.k + j)] = source[i];
+        const std::int64_t line = std::min(kLine, a.k - j);
+        for (std::int64_t i = 0; i < columns; ++i) {
+          bf16* row = rows.data() + i * a.k + j;
+          for (std::int64_t l = 0; l < line; ++l) row[l] = source[l * stride + i];
+        }
       }
       exact_or_unit({a.x, rows.data(), a.m, columns, a.k, nullptr, nullptr, a.accumulate, out.data()});
       for (std::int64_t i = 0; i < a.m; ++i) std::copy_n(out.data() + i * columns, columns, a.out + i * a.n + first);

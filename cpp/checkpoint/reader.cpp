@@ -31,8 +31,8 @@ class Reader {
   explicit Reader(const std::string& path)
       : storage_(std::make_shared<Storage>(path)),
         tensors_(storage_),
-        model_(read_model(storage_->folder.config(), storage_->folder.generation_config())),
-        quantization_(storage_->folder.config()) {
+        quantization_(storage_->folder.config()),
+        model_(read_model(storage_->folder.config(), storage_->folder.generation_config())) {
     model_.numbers.fp8_kv_cache = quantization_.fp8_kv_cache();
   }
 
@@ -219,13 +219,9 @@ class Reader {
     const std::string prefix = "model.layers." + std::to_string(index) + ".";
     LlamaLayerWeights out;
     out.kind = model_.kinds.of(index);
-    if (out.kind.cross) {
-      read_attention(prefix + "cross_attn.", Bias::none, out);
-      out.cross = cross(prefix);
-    } else {
-      read_attention(prefix + "self_attn.", config.attention_bias ? Bias::there : Bias::none, out);
-      read_cache(prefix + "self_attn.", out);
-    }
+    const bool bias = config.attention_bias && !out.kind.cross;
+    const std::string attention = prefix + (out.kind.cross ? "cross_attn." : "self_attn.");
+    read_attention(attention, bias ? Bias::there : Bias::none, out);
     const std::string block = prefix + (config.family == Family::llama4 ? "feed_forward." : "mlp.");
     if (out.kind.moe) {
       out.moe = moe(block);
@@ -234,13 +230,19 @@ class Reader {
     }
     out.input_layernorm = norm(prefix + "input_layernorm");
     out.post_attention_layernorm = norm(prefix + "post_attention_layernorm");
+    if (out.kind.cross) {
+      out.cross = cross(prefix);
+    } else {
+      tensors_.pass_over(attention + "rotary_emb.inv_freq");
+      read_cache(attention, out);
+    }
     return out;
   }
 
   std::shared_ptr<Storage> storage_;
   Tensors tensors_;
-  Model model_;
   const Quantization quantization_;
+  Model model_;
 };
 
 }  // namespace

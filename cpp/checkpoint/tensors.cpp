@@ -144,7 +144,7 @@ float Tensors::positive_scale(const std::string& name) {
 void Tensors::check_leftovers() const {
   const std::vector<Tensor>& all = storage_->folder.tensors();
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (used_[i] || all[i].name.ends_with(".self_attn.rotary_emb.inv_freq")) continue;
+    if (used_[i]) continue;
     throw UnsupportedError(what(all[i], "the model that config.json describes has no use for it"));
   }
 }

@@ -13,6 +13,7 @@ import pytest
 
 from checkpoint.damage import Damaged
 from fp8ref.checkpoint.config import llama_config
+from fp8ref.checkpoint.families import DEFAULTS
 from fp8ref.checkpoint.strict_json import Section
 from fp8ref.errors import CheckpointError
 from fp8ref.golden.llama import LayerKind, LlamaConfig, MoeConfig, Temperature
@@ -28,6 +29,15 @@ CROSS = LayerKind("cross", rope="none", qk_norm="weighted")
 
 def parse(values: dict[str, Any]) -> LlamaConfig:
     return llama_config(Section("config.json", values), Section("generation", {}))
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize(("family", "name"), [("llama", "Llama"), ("llama4", "Llama4Text"), ("mllama", "MllamaText")])
+def test_defaults_are_those_of_transformers(family: str, name: str) -> None:
+    config = getattr(pytest.importorskip("transformers"), f"{name}Config")()
+    for key, value in DEFAULTS[family].items():
+        found = config.rope_parameters[key] if key == "rope_theta" else getattr(config, key)
+        assert value == (tuple(found) if isinstance(found, list) else found), key
 
 
 def llama4(**values: Any) -> LlamaConfig:

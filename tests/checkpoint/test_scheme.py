@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from checkpoint.damage import Damaged
+from fp8ref.checkpoint import Checkpoint, LlamaReader
 from fp8ref.checkpoint.scheme import Scheme, quantization
 from fp8ref.checkpoint.strict_json import Section
-from model.tiny import SCHEMES, fp8_config, write_tiny
+from model.tiny import BLOCK, SCHEMES, fp8_config, write_tiny
 
 Refuses = Callable[..., None]
 Opens = Callable[[Path], object]
@@ -20,13 +21,14 @@ Opens = Callable[[Path], object]
 CHANNEL = Scheme("channel", "token")
 Q = "model.layers.0.self_attn.q_proj"
 UP = "model.layers.1.mlp.up_proj"
+G = "config_groups.group_0"
 
 
 def parse(method: dict[str, Any]) -> Any:
     return quantization(Section("config.json", {"quantization_config": method}))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [*SCHEMES, BLOCK])
 def test_every_scheme_opens(opens: Opens, tmp_path: Path, scheme: str) -> None:
     opens(write_tiny(tmp_path / "model", scheme))
 
@@ -57,6 +59,21 @@ def test_keys_of_all_writers(opens: Opens, tiny: Damaged) -> None:
     for args in (group["weights"], group["input_activations"]):
         for key in ("actorder", "block_structure", "scale_dtype", "zp_dtype", "group_size"):
             del args[key]
+    opens(tiny.save_config())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("weights.symmetric", None),  # null counts as absent [CKPT-VALUES]
+        ("weights.dynamic", None),
+        ("weights.num_bits", None),
+        ("weights.observer", ["mse"]),  # keys that no reader needs refuse nothing
+        ("input_activations.observer_kwargs", 3),
+    ],
+)
+def test_keys_that_say_nothing(opens: Opens, tiny: Damaged, path: str, value: Any) -> None:
+    set_path(tiny.config["quantization_config"], f"config_groups.group_0.{path}", value)
     opens(tiny.save_config())
 
 
@@ -94,6 +111,78 @@ def test_targets_by_name_pattern_and_class() -> None:
     assert {name: scheme.weights for name, scheme in found.items() if scheme} == expected
 
 
+PRESETS = {"FP8": ("tensor", "static"), "FP8_DYNAMIC": ("channel", "token"), "FP8_BLOCK": ("block", "group")}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_a_list_of_targets(opens: Opens, tmp_path: Path, preset: str) -> None:
+    written = "_".join(PRESETS[preset])
+    tiny = Damaged(tmp_path / "model", written)
+    first = LlamaReader(Checkpoint(tiny.folder)).quantization
+    tiny.method["config_groups"] = {preset: ["Linear"]}
+    opens(tiny.save_config())
+    again = LlamaReader(Checkpoint(tiny.folder)).quantization
+    assert again.configured(Q) == first.configured(Q) == Scheme(*PRESETS[preset])
+    tiny.method["config_groups"] = {preset: ["re:.*mlp"]}
+    assert parse(tiny.method).configured(Q) is None and parse(tiny.method).configured(UP) is not None
+
+
+@pytest.mark.parametrize("targets", [[3], ["Linear", None]])
+def test_a_preset_of_no_names(refuses: Refuses, tiny: Damaged, targets: list[Any]) -> None:
+    tiny.method["config_groups"] = {"FP8_DYNAMIC": targets}
+    refuses(tiny.save_config(), "config.json", "FP8_DYNAMIC")
+
+
+def test_block_structure_of_older_writers(opens: Opens, tmp_path: Path) -> None:
+    tiny = Damaged(tmp_path / "model", BLOCK)
+    set_path(tiny.method, f"{G}.weights.block_structure", "128x128")
+    opens(tiny.save_config())
+
+
+BLOCKS_AND_GROUPS = [
+    ("weights.block_structure", [64, 128]),
+    ("weights.block_structure", [128]),
+    ("weights.block_structure", "128"),
+    ("weights.block_structure", None),
+    ("weights.group_size", 128),
+    ("weights.dynamic", True),
+    ("weights.strategy", "channel"),
+    ("input_activations.group_size", 64),
+    ("input_activations.group_size", None),
+    ("input_activations.group_size", -1),
+    ("input_activations.dynamic", False),
+    ("input_activations.block_structure", [128, 128]),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), BLOCKS_AND_GROUPS)
+def test_other_blocks_and_groups_are_unsupported(unsupported: Refuses, tmp_path: Path, path: str, value: Any) -> None:
+    tiny = Damaged(tmp_path / "model", BLOCK)
+    set_path(tiny.method, f"{G}.{path}", value)
+    unsupported(tiny.save_config(), "config.json", path.partition(".")[0])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "args"),
+    [
+        (BLOCK, {"strategy": "token", "group_size": None}),
+        (BLOCK, {"strategy": "tensor", "group_size": None, "dynamic": False}),
+        ("channel_token", {"strategy": "group", "group_size": 128}),
+        ("tensor_static", {"strategy": "group", "group_size": 128, "dynamic": True}),
+    ],
+)
+def test_blocks_go_with_groups_alone(unsupported: Refuses, tmp_path: Path, scheme: str, args: dict[str, Any]) -> None:
+    tiny = Damaged(tmp_path / "model", scheme)
+    tiny.method["config_groups"]["group_0"]["input_activations"] |= args
+    unsupported(tiny.save_config(), "config.json", "input_activations")
+
+
+def test_autofp8_with_an_fp8_cache() -> None:
+    base = {"quant_method": "fp8", "activation_scheme": "static"}
+    caches = [parse(base | {"kv_cache_scheme": value}).kv_cache for value in (None, "static")]
+    assert caches == ["bfloat16", "float8_e4m3fn"]
+
+
 def test_autofp8_spellings() -> None:
     base = {"quant_method": "fp8", "activation_scheme": "static"}
     for key in ("ignored_layers", "modules_to_not_convert"):
@@ -108,8 +197,6 @@ def set_path(values: dict[str, Any], path: str, value: Any) -> None:
         values = values[parent]
     values[last] = value
 
-
-G = "config_groups.group_0"
 
 UNSUPPORTED = [
     ("quant_method", "awq"),

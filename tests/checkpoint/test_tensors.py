@@ -13,7 +13,7 @@ import pytest
 from checkpoint.damage import NORM, SINGLE, Damaged, Q
 from fp8ref.checkpoint import Checkpoint, LlamaReader
 from fp8ref.golden.llama import Fp8Linear
-from model.tiny import write_tiny
+from model.tiny import BLOCK, write_tiny
 
 Refuses = Callable[..., None]
 Opens = Callable[[Path], object]
@@ -151,6 +151,37 @@ def test_shapes_and_dtypes_of_scales(opens: Opens, tiny: Damaged, shape: list[in
 def test_wrong_shape_of_scale(refuses: Refuses, tiny: Damaged, shape: list[int]) -> None:
     tiny.put(f"{Q}.weight_scale", "F32", shape, np.ones(shape, np.float32).tobytes())
     refuses(tiny.save(), SINGLE, f"{Q}.weight_scale")
+
+
+def test_scales_of_blocks(opens: Opens, tmp_path: Path) -> None:
+    """One for each block of 128x128, the last of a row or column being smaller."""
+    tiny = Damaged(tmp_path / "model", BLOCK, hidden_size=264, intermediate_size=130)
+    assert tiny.header["model.layers.0.mlp.down_proj.weight_scale"]["shape"] == [3, 2]
+    opens(tiny.save())
+    projection = LlamaReader(Checkpoint(tiny.folder)).weights().layers[0].mlp.down_proj
+    assert isinstance(projection, Fp8Linear) and projection.activations == "group"
+    assert projection.weight_scale.shape == (3, 2) and projection.weight_scale.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [[2, 3], [1], [], [264, 1], [264], [3, 2, 1], [6]])
+def test_wrong_shape_of_block_scales(refuses: Refuses, tmp_path: Path, shape: list[int]) -> None:
+    tiny = Damaged(tmp_path / "model", BLOCK, hidden_size=264, intermediate_size=130)
+    name = "model.layers.0.mlp.down_proj.weight_scale"
+    tiny.put(name, "F32", shape, np.ones(shape, np.float32).tobytes())
+    refuses(tiny.save(), SINGLE, name)
+
+
+@pytest.mark.parametrize("bits", [0x7FC0, 0x7F80, 0xBF80])
+def test_block_scale_out_of_range(refuses: Refuses, tmp_path: Path, bits: int) -> None:
+    tiny = Damaged(tmp_path / "model", BLOCK)
+    tiny.fill(f"{Q}.weight_scale", bits.to_bytes(2, "little"))
+    refuses(tiny.save(), SINGLE, f"{Q}.weight_scale")
+
+
+def test_blocks_with_an_input_scale(refuses: Refuses, tmp_path: Path) -> None:
+    tiny = Damaged(tmp_path / "model", BLOCK)
+    tiny.put(f"{Q}.input_scale", "F32", [], b"\0\0\x80\x3f")
+    refuses(tiny.save(), SINGLE, f"{Q}.input_scale")
 
 
 def test_wrong_dtype_of_scale(unsupported: Refuses, tiny: Damaged) -> None:

@@ -35,14 +35,16 @@ DIGESTS = {
     "silu_mul": "6cb5afdd089f5960687b580c008e1b2aef8ec1a6cc795955406fd2a6851136ad",
     "residual": "f4ac200342610909e766a0c3b6807a43929affd15e2b5e70ab6b945d69fb19cc",
     "sample": "cfaa89d3a29307f74897005584862c7aa4c239b91193a472bcea33f77ced7b85",
-    "llama": "2b96e3f95272ac88b281facf8127dc39ad1fc2c536eace9233927424742ea0c6",
+    "llama": "ace6b828ad6153ae40c6cc4b89da77e0a5bf0be28869c4c57b3e582651fb8844",
 }
 
 
 def _arguments(case: Case | ModelCase) -> Mapping[str, Any]:
     if isinstance(case, Case):
         return {"function": case.function, **case.arguments}
-    return {"config": str(sorted(case.config.items())), **case.tensors, "run": (case.tokens, case.cut, case.accumulate)}
+    run = {"run": (case.tokens, case.cut, case.accumulate)}
+    images = {f"image {token}": states for token, states in case.vision_states.items()}
+    return {"config": str(sorted(case.config.items())), **case.tensors, **run, **images}
 
 
 def digest(cases: Iterable[Case | ModelCase]) -> str:

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// fuzz_reader RUNS [SEED]: mutated headers, configs and patterns. Each must be accepted, or refused by a typed error; a
-// crash, another exception or a tensor outside of its file is a failure. Build with sanitizers to see more.
+// fuzz_reader RUNS SCRATCH [SEED]: mutated headers, configs and patterns, and every 16th time a scrambled folder, which
+// is written to SCRATCH. Each must be accepted, or refused by a typed error; a crash, another exception or a tensor
+// outside of its file is a failure. Build with sanitizers to see more.
 #include <random>
 
 #include "check.h"
 #include "checkpoint/config.h"
 #include "checkpoint/files.h"
+#include "checkpoint/tensors.h"
+#include "scramble.h"
 #include "tiny.h"
 
 namespace {
@@ -102,8 +105,54 @@ void fuzz_config(const std::string& input) {
   attempt(input, [&] {
     const Object object = parse_object(input, "fuzzed", "it");
     const Section section("fuzzed", &object);
-    read_model(section, section);
+    const Model model = read_model(section, section);
+    const std::int64_t last = model.numbers.num_hidden_layers - 1;
+    for (const std::int64_t layer : {std::int64_t{0}, last / 2, last}) {
+      const LayerKind kind = model.kinds.of(layer);
+      test::check(!kind.cross || !kind.rope, "cross-attention without RoPE");
+      test::check(!kind.moe || model.numbers.moe.has_value(), "experts that the config has");
+    }
     Quantization(section).activations("model.layers.0.self_attn.q_proj");
+  });
+}
+
+unsigned touched = 0;  // makes reading an effect
+
+/// Bytes of a weight are in a mapped file, or in a copy; either way they can be read.
+void check_bytes(const LlamaWeights& weights, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  touched += static_cast<unsigned>(bytes.front()) + static_cast<unsigned>(bytes.back());
+  for (const auto& file : dynamic_cast<const Storage&>(*weights.storage).folder.files()) {
+    const std::string_view all = file->bytes();
+    const auto* begin = reinterpret_cast<const char*>(bytes.data());
+    if (begin < all.data() || begin >= all.data() + all.size()) continue;
+    test::check(bytes.size() <= static_cast<std::size_t>(all.data() + all.size() - begin), "a weight within its file");
+  }
+}
+
+/// A folder whose parts are all valid JSON and safetensors.
+void fuzz_folder(const test::Tiny& tiny, const std::filesystem::path& folder) {
+  const std::string path = tiny.write(folder);
+  attempt(tiny.config_text(), [&] {
+    const LlamaWeights weights = read_llama(path);
+    const auto check_mlp = [&](const MlpWeights& mlp) {
+      for (const Projection* part : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj}) {
+        check_bytes(weights, stored_bytes(*part));
+      }
+    };
+    for (const LlamaLayerWeights& layer : weights.layers) {
+      for (const Projection* part : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj}) {
+        check_bytes(weights, stored_bytes(*part));
+      }
+      if (!layer.moe) {
+        check_mlp(layer.mlp);
+        continue;
+      }
+      check_mlp(layer.moe->shared_expert);
+      for (const MlpWeights& expert : layer.moe->experts) check_mlp(expert);
+    }
+    weights.storage->release(stored_bytes(weights.layers.front().q_proj));
+    weights.storage->prefetch(stored_bytes(weights.layers.back().o_proj));
   });
 }
 
@@ -111,25 +160,49 @@ void fuzz_pattern(const std::string& input) {
   attempt(input, [&] { Pattern(input).matches("model.layers.0.self_attn.q_proj"); });
 }
 
+/// What bytes are mutated.
+struct Seeds {
+  std::vector<std::string> configs;
+  std::string header, data, file;
+  std::string pattern = ".*layers\\.(0|3[01])\\.(?:self_attn|mlp){1,2}\\.[q-v_]+?_proj$";
+
+  Seeds() {
+    test::Tiny tiny, blocks;
+    blocks.quantize_in_blocks();
+    tiny.config["rope_scaling"] = R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+                                      "original_max_position_embeddings": 8192})";
+    configs = {tiny.config_text(), blocks.config_text()};
+    for (const auto& [family, outer] : {std::pair{Family::llama4, "llama4"}, std::pair{Family::mllama, "mllama"}}) {
+      test::Tiny other(family);
+      other.quantize_cache();
+      other.config["no_rope_layers"] = "[1, 1, 1, 0]";
+      configs.push_back(other.config_text());
+      other.nest(outer);
+      configs.push_back(other.config_text());
+    }
+    while (tiny.tensors.size() > 6) tiny.tensors.erase(tiny.tensors.begin());
+    file = tiny.file();
+    header = file.substr(8, file.find("}}") - 6);
+    data = file.substr(8 + header.size());
+  }
+};
+
 }  // namespace
 
 int main(int count, char** arguments) {
-  const long runs = count > 1 ? std::atol(arguments[1]) : 1000;
-  Mutator mutate(count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1);
-  test::Tiny tiny;
-  tiny.config["rope_scaling"] = R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
-                                    "original_max_position_embeddings": 8192})";
-  while (tiny.tensors.size() > 6) tiny.tensors.erase(tiny.tensors.begin());
-  const std::string config = tiny.config_text(), file = tiny.file();
-  const std::string header = file.substr(8, file.find("}}") - 6), data = file.substr(8 + header.size());
-  const std::string pattern = ".*layers\\.(0|3[01])\\.(?:self_attn|mlp){1,2}\\.[q-v_]+?_proj$";
+  const long runs = std::atol(arguments[1]);
+  const std::uint64_t seed = count > 3 ? std::strtoull(arguments[3], nullptr, 10) : 1;
+  Mutator mutate(seed);
+  test::Scrambler scramble(seed);
+  const Seeds seeds;
   for (long run = 0; run < runs; ++run) {
-    fuzz_config(mutate(config));
-    fuzz_pattern(mutate(pattern));
-    fuzz_safetensors(test::Tiny::joined(mutate(header), data));
-    if (run % 8 == 0) fuzz_safetensors(mutate(file));
+    fuzz_config(mutate(seeds.configs[static_cast<std::size_t>(run) % seeds.configs.size()]));
+    fuzz_pattern(mutate(seeds.pattern));
+    fuzz_safetensors(test::Tiny::joined(mutate(seeds.header), seeds.data));
+    if (run % 8 == 0) fuzz_safetensors(mutate(seeds.file));
+    if (run % 16 == 0) fuzz_folder(scramble(), std::filesystem::path(arguments[2]) / "model");
   }
-  std::printf("%ld accepted, %ld refused\n", accepted, refused);
+  std::printf("%ld accepted, %ld refused (%x)\n", accepted, refused, touched);
   test::check(accepted > runs / 100 && refused > runs / 100, "both kinds of outcome");
   return test::finish("fuzz");
 }

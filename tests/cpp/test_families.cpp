@@ -132,6 +132,7 @@ void test_names(const std::string& folder) {
                              "model.multi_modal_projector.linear_1.weight"}) {
       tiny.bf16(name, {3}, 0x3F80);
     }
+    tiny.bf16(std::string(model) + "layers.0.self_attn.rotary_emb.inv_freq", {4}, 0x3F80);
     check(words(read_llama(tiny.write(folder))) == "half cross half cross", model);
     tiny.bf16(std::string(model) + "no_use", {1}, 0);
     refuses<UnsupportedError>("a leftover", model, [&] { read_llama(tiny.write(folder)); });
@@ -282,6 +283,7 @@ const Damage kUnsupported[] = {
        t.config["quantization_config"] = Tiny::scheme(
            R"("strategy": "channel")", R"("strategy": "token", "dynamic": true)", R"("strategy": "attn_head")");
      }},
+    {Family::mllama, "inv_freq", [](Tiny& t) { t.bf16("model.layers.1.self_attn.rotary_emb.inv_freq", {4}, 0); }},
     {Family::mllama, "k_scale", [](Tiny& t) { t.quantize_cache(), t.scale("model.layers.1.self_attn.k_scale", {1}); }},
     {Family::llama, "block_structure", blocks([](Tiny& t) {
        t.config["quantization_config"] = Tiny::scheme(R"("strategy": "block", "block_structure": [64, 64])",

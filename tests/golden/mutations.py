@@ -164,7 +164,7 @@ def gate_and_up_are_swapped(patch: MonkeyPatch) -> None:
 
 @mutation("llama")
 def cache_is_forgotten(patch: MonkeyPatch) -> None:
-    def attend(q, k, v, accumulate):
-        return attention.attention(q, k[-len(q) :], v[-len(q) :], accumulate=accumulate)
+    def attend(q, k, v, **how):
+        return attention.attention(q, k[-len(q) :], v[-len(q) :], **how)
 
     patch.setattr(llama, "attention", attend)

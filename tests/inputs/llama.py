@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from bits import pattern
 from fp8ref.golden import llama
 
@@ -27,15 +29,20 @@ OURS = ("kv_scales",)  # keys of a configuration that only these inputs know
 
 @dataclass(eq=False)
 class Model:
-    """A configuration and numpy tensors."""
+    """A configuration and numpy tensors. Those whose names end as in ``exponents`` are so many powers of two larger."""
 
     name: str
     config: dict[str, Any]
     accumulate: str = "exact"
     scheme: Scheme = field(default_factory=Scheme)
+    exponents: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tensors = Filler(self.name, self.config, self.scheme).fill()
+        for name, tensor in self.tensors.items():
+            for end, power in self.exponents.items():
+                if name.endswith(end):
+                    self.tensors[name] = np.ldexp(tensor.astype(np.float32), power).astype(tensor.dtype)
 
     def patterns(self) -> dict[str, Any]:
         """The tensors as the witness takes them: lists of bit patterns, a list or one int for scales."""
@@ -114,6 +121,7 @@ def models() -> list[Model]:
     """One Llama 3 for each kind of projection and activation."""
     tied = numbers(tie_word_embeddings=True, rope_scaling=LLAMA3, rope_theta=5e5)
     grouped = numbers(num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6)
+    small = numbers(hidden_size=32, intermediate_size=40, head_dim=8, num_hidden_layers=1)
     dynamic = Scheme("compressed_tensors.channel")
     static = Scheme("compressed_tensors.tensor", "static")
     biased = Scheme("compressed_tensors.tensor", "static", bias=True)
@@ -126,6 +134,8 @@ def models() -> list[Model]:
         Model("dynamic sm90", tied, "sm90_wgmma", dynamic),
         Model("static, biased", grouped, "exact", Scheme("autofp8.per_tensor", "static", bias=True)),
         Model("static sm90", grouped, "sm90_wgmma", static),
+        # Values near the largest number: their sums overflow in a tensor core.
+        Model("hard mode sm90", small, "sm90", Scheme(bias=True), {"v_proj.bias": 128, "o_proj.weight": -126}),
     ]
 
 

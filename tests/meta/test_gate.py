@@ -270,9 +270,11 @@ def test_forward_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"vocab_size": 400, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     of = model.config(2, **small, num_key_value_heads=2, head_dim=16, eos_token_id=399)
     monkeypatch.setattr(model, "config", lambda layers: of)
-    checkpoint = model.folder(_settings(tmp_path), 2)
-    found = [row for _, row in part_forward.compare(checkpoint, "sm90_wgmma", ("cpu", "golden"))]
+    found = [row for _, row in part_forward.of_8b(_settings(tmp_path), "sm90_wgmma", ("cpu", "golden"))]
     assert [(row["elements"] > 0, row["differ"]) for row in found] == [(True, 0)] * 3
+    found = [row for _, row in part_forward.of_family(_settings(tmp_path), "mllama", ("cpu", "golden"))]
+    assert [(row["elements"] > 0, row["differ"]) for row in found] == [(True, 0)] * 3
+    assert set(part_forward.items(_settings(tmp_path))) >= {"exact", "sm90", *part_forward.MODELS}
 
 
 @pytest.mark.outside

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from fp8ref.golden import llama
 from fp8ref.model import Model, load
-from model.tiny import SCHEMES, write_tiny
+from model.tiny import BF16_EACH, BLOCK, SCHEMES, write_tiny
 
 PROMPT = np.random.default_rng(5).integers(0, 80, 24)
 
@@ -23,16 +25,45 @@ LLAMA3 = {
 }
 
 
-def same_cuts(model: Model) -> None:
-    whole = model.logits(PROMPT).view(np.uint32)
+# Chunks and temperatures of Llama 4 begin within these pieces; k, v and the image's too go through the cache.
+FAMILIES = [
+    ("scout", "bf16", "exact", {}),
+    ("scout", "channel_token", "sm90_wgmma", {"num_experts_per_tok": 2}),
+    ("maverick", BF16_EACH, "sm80", {}),
+    ("maverick", "tensor_static", "exact", {"kv_cache": "float8_e4m3fn"}),
+    ("scout", BLOCK, "sm90", {"hidden_size": 144, "kv_cache": "float8_e4m3fn"}),
+    ("llama", BLOCK, "exact", {"hidden_size": 144, "intermediate_size": 136}),
+    ("llama", "channel_token", "sm89", {"kv_cache": "float8_e4m3fn"}),
+    ("mllama", "bf16", "exact", {}),
+    ("mllama", "channel_token", "sm90", {"kv_cache": "float8_e4m3fn"}),
+]
+
+
+def image(hidden: int, count: int = 5, seed: int = 7) -> np.ndarray:
+    """Vision states (1, count, hidden)."""
+    states = np.random.default_rng(seed).standard_normal((1, count, hidden))
+    return states.astype(np.float32).astype(ml_dtypes.bfloat16)
+
+
+def same_cuts(model: Model, **more: Any) -> None:
+    whole = model.logits(PROMPT, **more).view(np.uint32)
     assert whole.shape == (24, 80)
     for chunk in (7, 1):
-        assert np.array_equal(model.logits(PROMPT, chunk=chunk).view(np.uint32), whole)
+        assert np.array_equal(model.logits(PROMPT, chunk=chunk, **more).view(np.uint32), whole)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_cuts_change_no_bit(tmp_path: Path, scheme: str) -> None:
     same_cuts(load(write_tiny(tmp_path / "model", scheme), backend="golden"))
+
+
+@pytest.mark.parametrize("family, scheme, accumulate, changes", FAMILIES)
+def test_cuts_of_families(tmp_path: Path, family: str, scheme: str, accumulate: str, changes: dict[str, Any]) -> None:
+    folder = write_tiny(tmp_path / "model", scheme, model=family, **changes)
+    model = load(folder, backend="golden", accumulate=accumulate)
+    same_cuts(model)
+    if family == "mllama":
+        same_cuts(model, vision_states=image(model.config.hidden_size))
 
 
 @pytest.mark.parametrize("accumulate", ["sm90_wgmma", "sm90"])

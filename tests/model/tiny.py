@@ -30,6 +30,7 @@ RULES = {
     "channel": "compressed_tensors.channel",
     "tensor": "compressed_tensors.tensor",
     "block": "compressed_tensors.block_128x128",
+    "mse": "llm_compressor.mse_channel",
     "autofp8": "autofp8.per_tensor",
 }
 STRATEGIES = {
@@ -75,7 +76,7 @@ def bf16_tensors(config: dict[str, Any], seed: int = 0) -> Tensors:
         if layer in moe_layers(config):
             tensors[f"{prefix}feed_forward.router.weight"] = matrix(config["num_local_experts"], h)
     tensors["model.norm.weight"] = norm()
-    if not config["tie_word_embeddings"]:
+    if not config.get("tie_word_embeddings"):
         tensors["lm_head.weight"] = matrix(vocab, h)
     return tensors
 

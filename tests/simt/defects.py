@@ -122,6 +122,21 @@ DEFECTS = (
         "llama",
     ),
     Defect(
+        "the input scale of the expert before",
+        "llama.cu",
+        "groups.offsets[middle] <= row",
+        "groups.offsets[middle] < row",
+        "llama",
+    ),
+    Defect(
+        "fused experts as they lie",
+        "llama.cu",
+        "columns[at % k * stride + at / k]",
+        "columns[at / n * stride + at % n]",
+        "llama",
+    ),
+    Defect("experts in each other's place", "llama.cu", "std::exchange(to, to + count)", "to", "llama"),
+    Defect(
         "a key too few of a chunk",
         "attention_tile.cu",
         "from + j >= begin[row]",

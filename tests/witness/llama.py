@@ -20,7 +20,7 @@ from .quantize import dequantize, quantize
 from .residual import gated_residual, residual
 from .rmsnorm import rmsnorm
 from .rope import rope_frequencies, rope_table, rotate, rotate_interleaved
-from .route import combine, expert_input, route
+from .route import combine, dispatch, route
 from .scaled_mm import block_scaled_mm, scaled_mm
 from .silu_mul import silu_mul
 from .temperature import temperature, temperature_factor
@@ -155,7 +155,7 @@ class Llama:
                 )
         elif config["temperature"]:
             factors = [temperature_factor(p, **config["temperature"]) for p in self.positions]
-            q = self._each_head(label + "q_temperature", q, lambda t, head: temperature(head, factors[t]))
+            q = self._each_head(label + "q_temperature", q, lambda t, head: [temperature(x, factors[t]) for x in head])
         keys, values = self._cached(layer, k, v)
         a = attention(q, keys, values, mask=mask, accumulate=self.mode, chunk=chunk)
         self._note(label + "attention", _flat(a))
@@ -204,7 +204,7 @@ class Llama:
         self._note(label + "scores", [scores for _, scores in chosen])
         shared = self._mlp(module + "shared_expert.", label + "shared_expert.", h)
         outputs = self._experts(module + "experts.", label + "experts.", h, chosen)
-        out = [combine(parts, row) for parts, row in zip(outputs, shared, strict=True)]
+        out = [combine(parts, range(len(parts)), [row])[0] for parts, row in zip(outputs, shared, strict=True)]
         return self._note(label + "combine", out)
 
     def _mlp(self, module: str, label: str, h: Rows) -> Rows:
@@ -220,7 +220,7 @@ class Llama:
             seen: dict[str, list[int]] = {}
             for expert, score in zip(experts, scores, strict=True):
                 self.trace = {}
-                x = self._note(label + "inputs", [expert_input(token, score)])
+                x = self._note(label + "inputs", dispatch([token], [[0]], [[score]], 1)[0])
                 outputs[-1] += self._mlp(f"{module}{expert}.", label, x)
                 for name, (row,) in self.trace.items():
                     seen.setdefault(name, []).extend(row)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check a checkpoint completely and say what it holds. [CKPT-WARN], [CKPT-SUSPICIOUS]"""
+"""Check a checkpoint completely and say what it holds. [CKPT-INSPECT], [CKPT-WARN]"""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .names import is_vision, plain
 from .ranges import SCANS, Ranges, merge, ranges
 from .reader import LlamaReader
 from .report import FileReport, LayerReport, ModuleReport, PartReport, Report
-from .scheme import Quantization, Scheme
+from .scheme import AUTOFP8, Quantization, Scheme
 
 UNQUANTIZED = "bf16"
-RELEASE = 1 << 26  # bytes of weights to read before their pages are given back
+RELEASE = 1 << 28  # bytes of weights to read before their pages are given back
 Progress = Callable[[int, int], None]
 
 # What an observer of a config looks for, and the rule that it makes with a strategy.
 OBSERVERS = {None: "minmax", "minmax": "minmax", "memoryless_minmax": "minmax", "static_minmax": "minmax"}
-OBSERVERS |= {"mse": "mse", "memoryless_mse": "mse", "autofp8": "autofp8"}
+OBSERVERS |= {"mse": "mse", "memoryless_mse": "mse", AUTOFP8: AUTOFP8}
 WEIGHT_RULES = {
     ("channel", "minmax"): "compressed_tensors.channel",
     ("tensor", "minmax"): "compressed_tensors.tensor",
     ("block", "minmax"): "compressed_tensors.block_128x128",
     ("channel", "mse"): "llm_compressor.mse_channel",
     ("tensor", "mse"): "llm_compressor.mse_tensor",
-    ("tensor", "autofp8"): "autofp8.per_tensor",
+    ("tensor", AUTOFP8): "autofp8.per_tensor",
 }
 
 # The purpose of a tensor, by the first of these that its plain name holds.
@@ -61,7 +61,7 @@ def _groups(config: Quantization) -> tuple[str, ...]:
     lines = []
     for group in config.groups:
         targets = "all linear layers" if group.targets is None else ", ".join(group.targets.entries)
-        observer = "" if group.scheme.observer in (None, config.method) else f" (observer {group.scheme.observer})"
+        observer = "" if group.scheme.observer in (None, AUTOFP8) else f" (observer {group.scheme.observer})"
         lines.append(f"{group.name}: {scheme_text(group.scheme)}{observer}; targets {targets}")
     return tuple(lines)
 
@@ -173,7 +173,7 @@ class _Inspection:
         """One projection, and give back the pages of those that were read."""
         row.add(module, projection)
         self._done += 1
-        self._unreleased += projection.weight.nbytes
+        self._unreleased += projection.weight.nbytes if self._scan == "values" else 0
         if self._unreleased > RELEASE:
             self.reader.checkpoint.release()
             self._unreleased = 0
@@ -274,6 +274,7 @@ def inspect(path: str | Path, on_progress: Progress | None = None, scan: str = "
     inspection = _Inspection(checkpoint, scan, on_progress)
     reader, dtype = inspection.reader, model_dtype(checkpoint.config)
     inspection.warn_of_the_whole(dtype)
+    checkpoint.expect({"values": "whole", "headers": "scattered"}[scan])
     layers = tuple(inspection.layer(index, layer) for index, layer in enumerate(inspection.weights.layers))
     schemes: Counter[str] = Counter()
     for module in inspection.modules:

@@ -48,11 +48,14 @@ def _no_rope(text: Section, layers: int) -> tuple[int, ...] | range:
 
 
 def _switch(text: Section, key: str) -> bool:
-    """A switch that is true where it is absent; older files have an integer."""
-    value = text.values.get(key)
-    if type(value) is int:
-        return value != 0
-    return text.boolean(key, True)
+    """A switch that is true where it is absent."""
+    return text.boolean(key) if text.has(key) else True
+
+
+def _tuning(text: Section) -> bool:
+    """Whether there is an attention temperature; older files have an integer."""
+    key = "attn_temperature_tuning"
+    return text.integer(key) != 0 if type(text.values.get(key)) is int else _switch(text, key)
 
 
 def llama4(text: Section, layers: int) -> dict[str, Any]:
@@ -80,6 +83,6 @@ def llama4(text: Section, layers: int) -> dict[str, Any]:
         "moe": _moe(text, layers),
         "no_rope_layers": _no_rope(text, layers),
         "attention_chunk_size": chunk,
-        "qk_norm": "weightless" if text.boolean("use_qk_norm", True) else "none",
-        "temperature": numbers if _switch(text, "attn_temperature_tuning") else None,
+        "qk_norm": "weightless" if _switch(text, "use_qk_norm") else "none",
+        "temperature": numbers if _tuning(text) else None,
     }

@@ -15,6 +15,7 @@ from .strict_json import Section, show
 FORMATS = ("float-quantized", "naive-quantized")
 CLASS_NAME = "Linear"
 BLOCK = 128
+AUTOFP8 = "autofp8"  # in the place of an observer
 
 # Strategy and ``dynamic`` of the activations, and what this project calls them.
 ACTIVATIONS = {("token", True): "token", ("tensor", False): "static", ("group", True): "group"}
@@ -122,7 +123,7 @@ class Quantization:
 
 def _only(section: Section, key: str, allowed: tuple[object, ...], default: object, where: str = "") -> None:
     """UnsupportedError unless the value (or the format's default for it) is one of ``allowed``."""
-    value = section.values.get(key, default)
+    value = section.values[key] if section.has(key) else default
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
         raise unsupported(section, key, ", ".join(repr(a) for a in allowed) + where)
 
@@ -157,8 +158,9 @@ def _group(name: str, group: Section) -> Group:
     if kind is None or (kind == "group") != (strategy == "block"):
         allowed = "'group' and dynamic" if strategy == "block" else "'token' and dynamic, or 'tensor' and static"
         raise unsupported(group, "input_activations", f"with weights of strategy {strategy!r}: strategy {allowed}")
-    observer = weights.string("observer") if weights.has("observer") else None
-    return Group(name, Names(group, "targets"), Scheme(strategy, kind, observer))
+    observer = weights.values.get("observer")
+    named = observer if isinstance(observer, str) else None  # a hint for inspect: it refuses nothing
+    return Group(name, Names(group, "targets"), Scheme(strategy, kind, named))
 
 
 def _preset(groups: Section, name: str) -> Group:
@@ -210,7 +212,7 @@ def _autofp8(config: Section) -> Quantization:
         raise unsupported(config, "activation_scheme", "'static' (AutoFP8's 'dynamic' is one scale for all tokens)")
     ignore = Names(config, "ignored_layers" if config.has("ignored_layers") else "modules_to_not_convert")
     kv_cache = "float8_e4m3fn" if config.has("kv_cache_scheme") else "bfloat16"
-    groups = (Group("all", None, Scheme("tensor", "static", "autofp8")),)
+    groups = (Group("all", None, Scheme("tensor", "static", AUTOFP8)),)
     return Quantization("fp8", str(config.file), kv_cache, groups, ignore)
 
 

@@ -161,11 +161,11 @@ class Section:
             raise self.wrong(key, "a number that is positive and finite in float32")
         return value
 
-    def boolean(self, key: str, default: bool = False) -> bool:
-        """True or false."""
+    def boolean(self, key: str) -> bool:
+        """True or false; absent is false."""
         value = self.values.get(key)
         if value is None:
-            return default
+            return False
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
         return value

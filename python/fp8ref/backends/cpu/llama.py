@@ -120,9 +120,7 @@ class Llama:
             return None
         array, hidden = np.asarray(vision_states), self.config["hidden_size"]
         if array.dtype != BFLOAT16 or array.ndim != 2 or array.shape[1] != hidden:
-            raise OpError(
-                f"llama: vision_states must be bfloat16 (N, {hidden}), got {array.dtype.name} {array.shape}"
-            )
+            raise OpError(f"llama: vision_states must be bfloat16 (N, {hidden}), got {array.dtype.name} {array.shape}")
         return np.ascontiguousarray(array).view(np.uint16)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ._case import ModelCase
+from ._llama_checkpoint import LLAMA3, norms, projection, quantization
+from ._llama_families import family_cases
 from ._stream import BFLOAT16, FLOAT32, Array, Stream
 
 # Sizes that divide badly: K of 48 and 88 leave tails behind blocks of 32, and three query heads share a key head.
@@ -23,38 +25,8 @@ SIZES = {
     "head_dim": 8,
     "max_position_embeddings": 64,
 }
-LLAMA3 = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
 SCHEMES = ("bf16", "channel_token", "tensor_static", "autofp8_static")
 TOKENS = 23
-
-
-def _arguments(strategy: str, dynamic: bool) -> dict[str, Any]:
-    return {"type": "float", "num_bits": 8, "symmetric": True, "strategy": strategy, "dynamic": dynamic}
-
-
-def _quantization(scheme: str) -> dict[str, Any]:
-    """The quantization_config of a scheme."""
-    if scheme == "autofp8_static":
-        return {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}
-    dynamic = scheme == "channel_token"
-    group = {
-        "targets": ["Linear"],
-        "weights": _arguments("channel" if dynamic else "tensor", False),
-        "input_activations": _arguments("token" if dynamic else "tensor", dynamic),
-    }
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "float-quantized",
-        "quantization_status": "compressed",
-        "ignore": ["lm_head"],
-        "config_groups": {"group_0": group},
-    }
 
 
 def _config(scheme: str, sizes: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -71,24 +43,8 @@ def _config(scheme: str, sizes: Mapping[str, int], **more: Any) -> dict[str, Any
         **more,
     }
     if scheme != "bf16":
-        config["quantization_config"] = _quantization(scheme)
+        config["quantization_config"] = quantization(scheme)
     return config
-
-
-def _projection(s: Stream, scheme: str, name: str, out: int, columns: int) -> Iterator[tuple[str, Array]]:
-    """The tensors of one projection; outputs come out near one in size."""
-    if scheme == "bf16":
-        yield f"{name}.weight", np.ldexp(s.normal((out, columns), FLOAT32), -3).astype(BFLOAT16)
-        return
-    yield f"{name}.weight", s.code_bell((out, columns))
-    if scheme == "channel_token":
-        yield f"{name}.weight_scale", s.scales((out, 1), -11, -9).astype(BFLOAT16)
-    elif scheme == "tensor_static":
-        yield f"{name}.weight_scale", s.scales((1,), -11, -10).astype(BFLOAT16)
-        yield f"{name}.input_scale", s.scales((1,), -7, -6).astype(BFLOAT16)
-    else:
-        yield f"{name}.weight_scale", s.scales((), -11, -10)
-        yield f"{name}.input_scale", s.scales((), -7, -6)
 
 
 def _tensors(s: Stream, scheme: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
@@ -110,10 +66,9 @@ def _tensors(s: Stream, scheme: str, config: Mapping[str, Any]) -> Iterator[tupl
     }
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            yield f"{prefix}{norm}.weight", s.normal((hidden,))
+        yield from norms(s, prefix, hidden)
         for name, (out, columns) in shapes.items():
-            yield from _projection(s, scheme, prefix + name, out, columns)
+            yield from projection(s, scheme, prefix + name, out, columns)
             if config.get("attention_bias" if name.startswith("self_attn") else "mlp_bias"):
                 yield f"{prefix}{name}.bias", s.normal((out,), exponent=-2)
 
@@ -144,7 +99,7 @@ def _hard(s: Stream, tensors: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def cases(level: str) -> Iterator[ModelCase]:
-    """Each scheme; then llama3 RoPE, a head of its own, and biases; cuts change no bit [LLAMA-CUT]."""
+    """Each scheme; llama3 RoPE, a head of its own, and biases; then other families; cuts change no bit [LLAMA-CUT]."""
     for scheme in SCHEMES:
         config = _config(scheme, SIZES)
         yield _case(scheme, scheme, config, TOKENS, "exact")
@@ -163,6 +118,7 @@ def cases(level: str) -> Iterator[ModelCase]:
     for name, more in variants.items():
         yield _case(name, "channel_token", _config("channel_token", SIZES, **more), 7, "exact")
     yield _case("channel_token", "channel_token", _config("channel_token", SIZES), 1, "exact")
+    yield from family_cases()
     if level == "full":
         sizes = {**SIZES, "vocab_size": 1000, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
         sizes |= {"num_attention_heads": 8, "head_dim": 32}
