@@ -19,11 +19,8 @@ void check_length(const Section& text, std::string_view key, std::size_t length,
 /// A switch that some writers spell as a number.
 bool read_switch(const Section& text, std::string_view key, bool otherwise) {
   if (!text.has(key)) return otherwise;
-  const auto& data = text.find(key)->data;
-  if (const auto* value = std::get_if<bool>(&data)) return *value;
-  if (const auto* value = std::get_if<std::int64_t>(&data)) return *value != 0;
-  if (const auto* value = std::get_if<std::uint64_t>(&data)) return *value != 0;
-  throw text.wrong(key, "true, false or an integer");
+  if (const auto* value = std::get_if<bool>(&text.find(key)->data)) return *value;
+  return text.integer(key, 0) != 0;
 }
 
 MoeConfig read_moe(const Section& text) {

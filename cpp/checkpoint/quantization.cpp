@@ -59,8 +59,7 @@ Arguments read_arguments(const Section& args) {
 }
 
 /// True for weights in blocks.
-bool read_weights(const Section& group) {
-  const Section args = group.section("weights");
+bool read_weights(const Section& group, const Section& args) {
   const Arguments weights = read_arguments(args);
   const bool blocks = weights.strategy == "block";
   if (weights.dynamic || (weights.strategy != "channel" && weights.strategy != "tensor" && !blocks)) {
@@ -75,8 +74,7 @@ bool read_weights(const Section& group) {
   return blocks;
 }
 
-Activations read_activations(const Section& group, bool blocks) {
-  const Section args = group.section("input_activations");
+Activations read_activations(const Section& group, const Section& args, bool blocks) {
   const Arguments inputs = read_arguments(args);
   absent(args, {"block_structure"});
   const bool groups = inputs.strategy == "group";
@@ -152,7 +150,8 @@ Quantization::Group Quantization::read_group(const Section& section) {
   for (const char* key : {"weights", "input_activations"}) {
     if (!section.has(key)) throw section.unsupported(key, "FP8 weights with FP8 input activations");
   }
-  const Activations activations = read_activations(section, read_weights(section));
+  const Section weights = section.section("weights"), inputs = section.section("input_activations");
+  const Activations activations = read_activations(section, inputs, read_weights(section, weights));
   return {false, {section, "targets"}, activations};
 }
 
@@ -168,10 +167,6 @@ void Quantization::read_compressed_tensors(const Section& section) {
   if (!section.has("format")) throw section.wrong("format", "the name of a storage format");
   one_of(section, "format", section.string("format"), {"float-quantized", "naive-quantized"});
   absent_or(section, "quantization_status", {"compressed"});
-  if (section.has("kv_cache_scheme")) {
-    check_kv_cache(section.section("kv_cache_scheme"));
-    fp8_kv_cache_ = true;
-  }
   if (!section.section("transform_config").empty()) throw section.unsupported("transform_config", "empty");
   const Section sparsity = section.section("sparsity_config");
   if (!sparsity.empty() && !sparsity.has("format")) throw sparsity.unsupported("format", "'dense'");
@@ -180,6 +175,10 @@ void Quantization::read_compressed_tensors(const Section& section) {
   if (groups.empty()) throw section.wrong("config_groups", "an object that is not empty");
   for (const auto& [name, value] : groups.values()) {
     groups_.push_back(value.array() != nullptr ? read_preset(groups, name) : read_group(groups.section(name)));
+  }
+  if (section.has("kv_cache_scheme")) {
+    check_kv_cache(section.section("kv_cache_scheme"));
+    fp8_kv_cache_ = true;
   }
   ignore_ = Names(section, "ignore");
 }

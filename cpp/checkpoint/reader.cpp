@@ -31,8 +31,8 @@ class Reader {
   explicit Reader(const std::string& path)
       : storage_(std::make_shared<Storage>(path)),
         tensors_(storage_),
-        model_(read_model(storage_->folder.config(), storage_->folder.generation_config())),
-        quantization_(storage_->folder.config()) {
+        quantization_(storage_->folder.config()),
+        model_(read_model(storage_->folder.config(), storage_->folder.generation_config())) {
     model_.numbers.fp8_kv_cache = quantization_.fp8_kv_cache();
   }
 
@@ -241,8 +241,8 @@ class Reader {
 
   std::shared_ptr<Storage> storage_;
   Tensors tensors_;
-  Model model_;
   const Quantization quantization_;
+  Model model_;
 };
 
 }  // namespace

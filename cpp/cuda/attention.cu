@@ -54,12 +54,6 @@ bool has_parts(const AttentionArgs& args) {
   return known && args.kv_len > 0 && aligned(args.q) && aligned(args.k) && aligned(args.v);
 }
 
-/// A bound of the keys that the rows of a tile see. [ATTN-VISIBLE]
-std::int64_t most_keys(const AttentionArgs& args, std::int64_t tile_rows) {
-  if (args.mask != Mask::chunked) return args.kv_len;
-  return std::min(args.kv_len, std::min(args.kv_len, args.chunk) + tile_rows);
-}
-
 /// The keys in so many parts that the blocks fill the device a few times. The number depends on the rows alone, so that
 /// a graph of decode steps keeps its memory.
 void attention_in_parts(const AttentionRows& rows, const OpenOutputs& open, cudaStream_t stream) {
@@ -70,7 +64,7 @@ void attention_in_parts(const AttentionRows& rows, const OpenOutputs& open, cuda
   parts.tiles = (rows.per_kv_head() + parts.tile_rows - 1) / parts.tile_rows;
   const std::int64_t blocks = parts.tiles * rows.args.kv_heads, wanted = (few ? 4 : 1) * device_facts().multiprocessors;
   parts.splits = std::clamp<std::int64_t>(wanted / blocks, 1, kMostSplits);
-  const std::int64_t tiles = (most_keys(rows.args, parts.tile_rows) + kSplitKeys - 1) / kSplitKeys;
+  const std::int64_t tiles = (attention_most_keys(rows.args, parts.tile_rows) + kSplitKeys - 1) / kSplitKeys;
   parts.split_keys = (tiles + parts.splits - 1) / parts.splits * kSplitKeys;
   const std::int64_t count = rows.count() * parts.splits, d = rows.args.head_dim;
   const Workspace<AttentionPart> kept("attention", count, stream);

@@ -28,6 +28,12 @@ struct AttentionRows {
   __host__ __device__ std::int64_t visible(std::int64_t r) const { return args.visible(of_head(r)); }
 };
 
+/// A bound of the keys that so many neighbouring rows see. [ATTN-VISIBLE]
+inline std::int64_t attention_most_keys(const AttentionArgs& args, std::int64_t rows) {
+  if (args.mask != Mask::chunked || args.chunk >= args.kv_len) return args.kv_len;
+  return args.chunk + rows < args.kv_len ? args.chunk + rows : args.kv_len;
+}
+
 /// The weight of one key, exactly: what the certificate leaves open, out of line so that it costs nothing else.
 __device__ __noinline__ inline Weight attention_open_weight(const bf16* q, const bf16* k, std::int64_t d, float c) {
   return attention_weight_exact(q, k, d, c);

@@ -199,13 +199,13 @@ struct RowWeights {
 }  // namespace
 
 void attention_rows(const AttentionRows& rows, const OpenOutputs& open, cudaStream_t stream) {
-  const RowWeights weights(rows.args.kv_len, 8 * device_facts().multiprocessors, stream);
+  const RowWeights weights(attention_most_keys(rows.args, 1), 8 * device_facts().multiprocessors, stream);
   launch("attention", attention_rows_kernel, blocks_for(rows.count(), 1, weights.blocks), kThreads, 0, stream, rows,
          open, weights.exponents(), weights.significands(), weights.room);
 }
 
 void attention_close(const AttentionArgs& args, const OpenOutputs& open, cudaStream_t stream) {
-  const RowWeights weights(args.kv_len, 2 * device_facts().multiprocessors, stream);
+  const RowWeights weights(attention_most_keys(args, 1), 2 * device_facts().multiprocessors, stream);
   launch("attention", attention_close_kernel, static_cast<unsigned>(weights.blocks), kThreads, 0, stream, args, open,
          weights.exponents(), weights.significands(), weights.room);
 }

@@ -14,12 +14,14 @@ from checkpoint.damage import SINGLE, Damaged
 from fp8ref.checkpoint import Checkpoint, LlamaReader
 from fp8ref.golden.llama import Bf16Linear, Fp8Linear, Mlp, Moe
 from model.tiny import BF16_EACH, BLOCK, write_tiny
+from model.tiny_families import MODELS
 
 Refuses = Callable[..., None]
 Opens = Callable[[Path], object]
 
 MLP = "language_model.model.layers.1.feed_forward"
 CROSS = "language_model.model.layers.1"
+QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
 PARTS = ("gate_proj", "up_proj", "down_proj")
 FUSED = (f"{MLP}.experts.gate_up_proj", f"{MLP}.experts.down_proj")
 
@@ -65,6 +67,34 @@ def test_both_layouts_are_one_model(tmp_path: Path) -> None:
             assert np.array_equal(left.weight.view(np.uint16), right.weight.view(np.uint16))
     assert fused.experts[0].gate_proj.weight.shape == (32, 48)
     assert fused.experts[0].down_proj.weight.shape == (48, 32)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_weight_is_the_tensor_of_its_name(tmp_path: Path, model: str) -> None:
+    """Nothing is swapped, also where shapes are equal."""
+    reader = LlamaReader(Checkpoint(write_tiny(tmp_path / "model", model=model, names="plain")))
+    array, taken = reader.checkpoint.array, 0
+    for index, layer in enumerate(reader.weights().layers):
+        block = "self_attn" if layer.cross is None else "cross_attn"
+        pairs = {
+            f"{block}.{name}.weight": getattr(layer, name).weight for name in ("q_proj", "k_proj", "v_proj", "o_proj")
+        }
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            pairs[f"{name}.weight"] = getattr(layer, name)
+        mlps: dict[str, Any] = {"mlp": layer.mlp, "feed_forward": layer.mlp}
+        if isinstance(layer.mlp, Moe):
+            mlps = {f"feed_forward.experts.{e}": expert for e, expert in enumerate(layer.mlp.experts)}
+            mlps["feed_forward.shared_expert"] = layer.mlp.shared_expert
+            pairs["feed_forward.router.weight"] = layer.mlp.router.weight
+        for path, mlp in mlps.items():
+            pairs |= {f"{path}.{name}.weight": getattr(mlp, name).weight for name in PARTS}
+        if layer.cross is not None:
+            pairs |= {f"cross_attn.{name}.weight": getattr(layer.cross, name) for name in ("q_norm", "k_norm")}
+            pairs |= {f"cross_attn_{name}": getattr(layer.cross, name) for name in ("attn_gate", "mlp_gate")}
+        there = {name: view for name, view in pairs.items() if f"model.layers.{index}.{name}" in reader.tensors}
+        assert all(np.shares_memory(view, array(f"model.layers.{index}.{name}")) for name, view in there.items())
+        taken += len(there)
+    assert taken == sum(name.startswith("model.layers.") and "_scale" not in name for name in reader.checkpoint.names)
 
 
 @pytest.mark.parametrize("scheme", ["bf16", "channel_token"])

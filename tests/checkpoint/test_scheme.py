@@ -63,6 +63,21 @@ def test_keys_of_all_writers(opens: Opens, tiny: Damaged) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("weights.symmetric", None),  # null counts as absent [CKPT-VALUES]
+        ("weights.dynamic", None),
+        ("weights.num_bits", None),
+        ("weights.observer", ["mse"]),  # keys that no reader needs refuse nothing
+        ("input_activations.observer_kwargs", 3),
+    ],
+)
+def test_keys_that_say_nothing(opens: Opens, tiny: Damaged, path: str, value: Any) -> None:
+    set_path(tiny.config["quantization_config"], f"config_groups.group_0.{path}", value)
+    opens(tiny.save_config())
+
+
+@pytest.mark.parametrize(
     ("ignore", "ignored"),
     [
         (["lm_head"], []),

@@ -64,16 +64,53 @@ _BY_KIND: dict[str, dict[str, str]] = {
         "accumulator": "sum_of_squares_in_float32",
     },
     "rope": {
-        "missing_rounding": "rotation_in_float32 table_kept_in_float32",
-        "layout": "pairs_interleaved",
+        "missing_rounding": "rotation_in_float32 table_kept_in_float32 interleaved_with_fused_steps"
+        " interleaved_rounded_once",
+        "double_rounding": "interleaved_with_a_bfloat16_table",
+        "layout": "pairs_interleaved layout_ignored",
+    },
+    "temperature_factors": {
+        "missing_rounding": "floor_left_out fused_factor",
+        "scale_rule": "logarithm_of_n",
+        "layout": "position_instead_of_the_next",
+        "double_rounding": "float32_logarithm",
+        "epilogue_order": "one_left_out",
+    },
+    "temperature": {
+        "double_rounding": "factors_in_bfloat16",
+        "missing_rounding": "product_is_rounded_once",
+        "scale_broadcast": "first_factor_for_all",
+        "truncation": "product_is_cut",
     },
     "rope_table": {"missing_rounding": "angle_not_rounded", "double_rounding": "angle_rounded_to_bf16"},
     "rope_frequencies": {"missing_rounding": "power_not_rounded", "scale_rule": "scaling_ignored"},
     "attention": {
         "missing_rounding": "weights_not_rounded",
         "double_rounding": "weights_rounded_to_float16 weights_normalised_first",
-        "layout": "heads_grouped_by_remainder mask_ignores_the_prefix causal_mask_forgotten",
+        "layout": "heads_grouped_by_remainder mask_ignores_the_prefix causal_mask_forgotten chunk_counted_from_the_query"
+        " chunk_counted_from_the_first_query chunk_of_one_key_more chunk_not_causal chunks_forgotten",
         "accumulator": "mode_ignored",
+    },
+    "route": {
+        "tie_rule": "last_of_equal_experts",
+        "special_values": "nan_is_never_chosen zeros_of_experts_ordered_by_sign",
+        "scale_rule": "softmax_of_all softmax_of_the_chosen normalised_sigmoids",
+        "double_rounding": "sigmoid_in_bfloat16 chosen_by_score",
+        "layout": "experts_in_ascending_order",
+    },
+    "dispatch": {
+        "epilogue_order": "score_is_left_for_the_output",
+        "scale_broadcast": "scores_are_not_sorted",
+        "layout": "order_is_not_stable rows_are_not_sorted inverse_order",
+        "group_boundary": "offsets_are_ends offsets_are_sizes",
+        "subnormal_flush": "small_products_flushed",
+    },
+    "combine": {
+        "accumulator": "sums_in_bfloat16 sums_in_float32",
+        "missing_rounding": "sum_is_not_rounded_first",
+        "layout": "order_is_not_inverted",
+        "epilogue_order": "shared_expert_dropped",
+        "special_values": "minus_zero_of_one_expert_kept",
     },
     "silu_mul": {
         "double_rounding": "silu_in_float32_steps",
@@ -85,6 +122,10 @@ _BY_KIND: dict[str, dict[str, str]] = {
         "truncation": "sum_truncated",
         "special_values": "negative_zero_sum_lost",
         "subnormal_flush": "subnormal_sums_flushed",
+    },
+    "gated_residual": {
+        "epilogue_order": "tanh_left_out gate_ignored sigmoid_for_tanh",
+        "missing_rounding": "tanh_not_rounded product_not_rounded",
     },
     "sample": {"tie_rule": "last_of_equals", "special_values": "nan_skipped zeros_ordered_by_sign"},
 }

@@ -35,7 +35,7 @@ DIGESTS = {
     "silu_mul": "6cb5afdd089f5960687b580c008e1b2aef8ec1a6cc795955406fd2a6851136ad",
     "residual": "f4ac200342610909e766a0c3b6807a43929affd15e2b5e70ab6b945d69fb19cc",
     "sample": "cfaa89d3a29307f74897005584862c7aa4c239b91193a472bcea33f77ced7b85",
-    "llama": "f0daffa2522a03f15bf87edad1d77c47d8c90b75bd0457c08f953adb69a1b0fd",
+    "llama": "ace6b828ad6153ae40c6cc4b89da77e0a5bf0be28869c4c57b3e582651fb8844",
 }
 
 

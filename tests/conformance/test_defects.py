@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import fp8ref
-from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules
+from conformance import defects_attention, defects_experts, defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
 from conformance.defects_llama import MODELS, run
 from fp8ref.conformance import Case, Outcome, cases_of
@@ -16,7 +16,7 @@ from fp8ref.conformance.outcome import compare
 from fp8ref.conformance.targets import BackendTarget
 
 # They register their defects.
-assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules
+assert defects_attention and defects_experts and defects_mm and defects_mma and defects_nn and defects_rules
 
 GOLDEN = BackendTarget("golden")
 _expected: dict[str, Outcome] = {}

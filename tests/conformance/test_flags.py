@@ -25,7 +25,8 @@ MARKS = ("<!-- traps -->", "<!-- end of traps -->")
 E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 # Flags of the issue that concern an op at all; a mistake in the table of patterns would drop one silently.
 WANTED = {
-    "midpoint": {"e4m3", "quantize", "mma", "scaled_mm", "grouped_mm", "linear", "rmsnorm", "attention", "residual"},
+    "midpoint": {"e4m3", "quantize", "mma", "scaled_mm", "grouped_mm", "linear", "rmsnorm", "attention", "residual"}
+    | {"rope", "route", "temperature"},
     "overflow": {"e4m3", "quantize", "mma", "scaled_mm", "grouped_mm", "linear", "rmsnorm", "attention", "residual"},
     "subnormal": {"e4m3", "quantize", "mma", "scaled_mm", "linear", "rmsnorm", "rope", "attention", "silu_mul"},
     "signed_zero": set(PATTERNS),
@@ -37,11 +38,11 @@ WANTED = {
     "k_tail": {"mma", "scaled_mm", "grouped_mm", "linear"},
     "odd_shape": set(PATTERNS) - {"mma"},
     "empty_shape": set(PATTERNS),
-    "empty_group": {"grouped_mm"},
+    "empty_group": {"grouped_mm", "route"},
     "padding_row": {"grouped_mm"},
     "exponent_spread": {"quantize", "mma", "scaled_mm", "grouped_mm", "linear", "rmsnorm", "attention"},
     "extreme_scale": {"quantize", "scaled_mm", "grouped_mm", "attention"},
-    "cancellation": {"mma", "scaled_mm", "grouped_mm", "linear", "attention", "residual"},
+    "cancellation": {"mma", "scaled_mm", "grouped_mm", "linear", "rope", "attention", "residual", "route"},
     "accumulator_probe": {"mma", "scaled_mm", "grouped_mm", "linear", "attention"},
     "known_bug": {"e4m3", "scaled_mm", "grouped_mm"},
     "misuse": set(PATTERNS),
@@ -81,6 +82,13 @@ def _no_amax(case: Case) -> bool:
     return _dead(case) or case.arguments.get("scale") == 0
 
 
+def _no_rows(case: Case) -> bool:
+    """An expert that nobody has chosen, or whose rows are none."""
+    if case.function == "dispatch":
+        return len(np.unique(case.arguments["experts"])) < case.arguments["num_experts"]
+    return len(set(_bounds(case))) < len(_bounds(case))
+
+
 def _bounds(case: Case) -> list[int]:
     return [int(x) for x in case.arguments["offsets"]]
 
@@ -94,7 +102,7 @@ HOLDS: dict[str, Callable[[Case], bool]] = {
     "dead_row": _dead,
     "k_tail": lambda case: _depth(case) % 128 != 0,
     "empty_shape": lambda case: any(np.size(x) == 0 for x in case.arguments.values()),
-    "empty_group": lambda case: len(set(_bounds(case))) < len(_bounds(case)),
+    "empty_group": _no_rows,
     "padding_row": lambda case: _bounds(case)[0] > 0 or _bounds(case)[-1] < len(case.arguments["a"]),
 }
 

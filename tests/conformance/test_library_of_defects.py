@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 import fp8ref
-from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules, library_mm
+from conformance import (
+    defects_attention,
+    defects_experts,
+    defects_mm,
+    defects_mma,
+    defects_nn,
+    defects_rules,
+    library_mm,
+)
 from conformance.library import MISTAKES, Mistake, labelled_defects, signed
 from fp8ref.compare.classify import KINDS
 from fp8ref.conformance import CallableTarget, Case, Claim, ModelCase, OpResult, Outcome, check, runner
@@ -20,7 +28,9 @@ from fp8ref.conformance.targets import BackendTarget
 from fp8ref.golden.scaled_mm import ACCUMULATORS
 
 # They register their defects.
-assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules and library_mm
+assert (
+    defects_attention and defects_experts and defects_mm and defects_mma and defects_nn and defects_rules and library_mm
+)
 LIBRARY = [*MISTAKES, *labelled_defects()]
 # Given another reason than their own, with why.
 MISSED: dict[str, str] = {}

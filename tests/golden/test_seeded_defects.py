@@ -10,7 +10,7 @@ import pytest
 
 import oracle
 from bits import same_bits
-from conformance import defects_attention, defects_mm, defects_mma, defects_nn, defects_rules
+from conformance import defects_attention, defects_experts, defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
 from golden import mutations_attention, mutations_mm, mutations_mma, mutations_rules
 from golden.mutations import MUTATIONS
@@ -26,12 +26,14 @@ from inputs import (
     quantize,
     rmsnorm,
     rope,
+    route,
     scaled_mm,
+    temperature,
 )
 from inputs.case import Case
 
 # They register their defects.
-assert defects_attention and defects_mm and defects_mma and defects_nn and defects_rules
+assert defects_attention and defects_experts and defects_mm and defects_mma and defects_nn and defects_rules
 assert mutations_attention and mutations_mm and mutations_mma and mutations_rules
 
 CASES = {
@@ -43,6 +45,8 @@ CASES = {
     "linear": linear.cases,
     "rmsnorm": rmsnorm.cases,
     "rope": rope.cases,
+    "temperature": temperature.cases,
+    "route": route.cases,
     "attention": lambda: attention.cases() + attention_unit.cases(),
     "silu_mul": elementwise.silu_cases,
     "residual": elementwise.residual_cases,

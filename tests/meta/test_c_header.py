@@ -23,6 +23,7 @@ TYPES = {
     "str": "const char*",
     "str | None": "const char*",
     "int": "int64_t",
+    "int | None": "const int64_t*",
     "float": "double",
     "float | None": "const double*",
     "Mapping[str, float] | None": "const fp8ref_rope_scaling*",

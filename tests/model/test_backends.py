@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fp8ref.checkpoint import Checkpoint, LlamaReader
 from fp8ref.errors import OpError
 from fp8ref.golden import llama
 from fp8ref.model import load
+from model.test_cuts import FAMILIES, image
 from model.tiny import SCHEMES, write_tiny
 
 pytestmark = pytest.mark.skipif(
@@ -60,14 +62,31 @@ def test_every_kind_of_model(tmp_path: Path, changes: dict[str, object]) -> None
     assert_same_bits(cpu.trace(PROMPT), golden.trace(PROMPT))
 
 
+@pytest.mark.parametrize("family, scheme, accumulate, changes", FAMILIES)
+def test_every_intermediate_of_families(
+    tmp_path: Path, family: str, scheme: str, accumulate: str, changes: dict[str, Any]
+) -> None:
+    folder = write_tiny(tmp_path / "model", scheme, model=family, **changes)
+    golden, cpu = (load(folder, backend=name, accumulate=accumulate) for name in ("golden", "cpu"))
+    images = [None, image(golden.config.hidden_size)] if family == "mllama" else [None]
+    for more in ({"vision_states": states} for states in images):
+        assert_same_bits(cpu.trace(PROMPT, **more), golden.trace(PROMPT, **more))
+        assert cpu.generate(PROMPT, 6, **more) == golden.generate(PROMPT, 6, **more)
+
+
 def test_a_mode_without_fp8(tmp_path: Path) -> None:
     """[LLAMA-MODES]"""
     folder = write_tiny(tmp_path / "bf16", "bf16")
     golden, cpu = (load(folder, backend=name, accumulate="sm80") for name in ("golden", "cpu"))
     assert_same_bits(cpu.trace(PROMPT), golden.trace(PROMPT))
-    folder = write_tiny(tmp_path / "mixed", "mixed")
+
+
+@pytest.mark.parametrize("model, scheme, layer", [("llama", "mixed", 0), ("maverick", "channel_token", 1)])
+def test_a_mode_without_fp8_refuses_it(tmp_path: Path, model: str, scheme: str, layer: int) -> None:
+    """[LLAMA-MODES]"""
+    folder = write_tiny(tmp_path / "model", scheme, model=model)
     for name in ("golden", "cpu"):
-        with pytest.raises(OpError, match="no FP8 matrix product"):
+        with pytest.raises(OpError, match=rf"no FP8 matrix product, but layers\.{layer}"):
             load(folder, backend=name, accumulate="sm80")
 
 
@@ -80,12 +99,17 @@ def test_cuts_on_cpu(tmp_path: Path, accumulate: str) -> None:
         assert_same_bits(cpu.logits(PROMPT, chunk=chunk), whole)
 
 
-def test_the_composition_on_the_operations_of_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family, scheme, accumulate, changes", [("llama", "mixed", "exact", {}), *FAMILIES])
+def test_the_composition_on_the_operations_of_cpu(
+    tmp_path: Path, family: str, scheme: str, accumulate: str, changes: dict[str, Any]
+) -> None:
     """golden/llama.py over ``backend("cpu")``: the composition and the operations are tested apart."""
-    reader = LlamaReader(Checkpoint(write_tiny(tmp_path / "model", "mixed")))
+    reader = LlamaReader(Checkpoint(write_tiny(tmp_path / "model", scheme, model=family, **changes)))
     weights, traces = reader.weights(), []
     for ops in (llama.GOLDEN, backend("cpu")):
         values: dict[str, np.ndarray] = {}
-        llama.forward(reader.config, weights, PROMPT, llama.KVCache(reader.config), ops=ops, trace=values.__setitem__)
+        how = {"ops": ops, "accumulate": accumulate, "trace": values.__setitem__}
+        how |= {"vision_states": image(reader.config.hidden_size) if family == "mllama" else None}
+        llama.forward(reader.config, weights, PROMPT, llama.KVCache(reader.config), **how)
         traces.append(values)
     assert_same_bits(traces[1], traces[0])

@@ -107,6 +107,11 @@ class Checkpoint:
         self.entry(name)
         return self._file[name].array(name)
 
+    def expect(self, access: str) -> None:
+        """Say how tensors will be read from now on: ``whole``, or ``scattered``, a few bytes of many."""
+        for file in self.files:
+            file.expect(access)
+
     def release(self) -> None:
         """Give back the memory of what was read; arrays stay valid, and read it again."""
         for file in self.files:

@@ -20,7 +20,7 @@ from .report import FileReport, LayerReport, ModuleReport, PartReport, Report
 from .scheme import AUTOFP8, Quantization, Scheme
 
 UNQUANTIZED = "bf16"
-RELEASE = 1 << 26  # bytes of weights to read before their pages are given back
+RELEASE = 1 << 28  # bytes of weights to read before their pages are given back
 Progress = Callable[[int, int], None]
 
 # What an observer of a config looks for, and the rule that it makes with a strategy.
@@ -173,7 +173,7 @@ class _Inspection:
         """One projection, and give back the pages of those that were read."""
         row.add(module, projection)
         self._done += 1
-        self._unreleased += projection.weight.nbytes
+        self._unreleased += projection.weight.nbytes if self._scan == "values" else 0
         if self._unreleased > RELEASE:
             self.reader.checkpoint.release()
             self._unreleased = 0
@@ -274,6 +274,7 @@ def inspect(path: str | Path, on_progress: Progress | None = None, scan: str = "
     inspection = _Inspection(checkpoint, scan, on_progress)
     reader, dtype = inspection.reader, model_dtype(checkpoint.config)
     inspection.warn_of_the_whole(dtype)
+    checkpoint.expect({"values": "whole", "headers": "scattered"}[scan])
     layers = tuple(inspection.layer(index, layer) for index, layer in enumerate(inspection.weights.layers))
     schemes: Counter[str] = Counter()
     for module in inspection.modules:

@@ -55,8 +55,7 @@ def _switch(text: Section, key: str) -> bool:
 def _tuning(text: Section) -> bool:
     """Whether there is an attention temperature; older files have an integer."""
     key = "attn_temperature_tuning"
-    value = text.values.get(key)
-    return value != 0 if type(value) is int else _switch(text, key)
+    return text.integer(key) != 0 if type(text.values.get(key)) is int else _switch(text, key)
 
 
 def llama4(text: Section, layers: int) -> dict[str, Any]:

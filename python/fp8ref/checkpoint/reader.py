@@ -212,6 +212,12 @@ class LlamaReader:
 
     def weights(self) -> LlamaWeights:
         """All weights; afterwards every tensor of the checkpoint is accounted for."""
+        self.checkpoint.expect("scattered")  # scales and norms, between weights that nobody asked for [CKPT-STREAM]
+        weights = self._weights()
+        self.checkpoint.expect("whole")
+        return weights
+
+    def _weights(self) -> LlamaWeights:
         config, take = self.config, self.tensors.take
         embed = take("model.embed_tokens.weight", (config.token_ids, config.hidden_size))
         layers = tuple(self.layer(index) for index in range(config.num_hidden_layers))

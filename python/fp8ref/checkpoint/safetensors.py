@@ -22,6 +22,7 @@ from .strict_json import Section, damaged, parse_object, regular_file, show
 
 MAX_HEADER = 100_000_000  # as the safetensors package has it
 LIMIT = 2**63
+ACCESS = {"scattered": mmap.MADV_RANDOM, "whole": mmap.MADV_NORMAL}
 
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(dtype)
@@ -163,6 +164,10 @@ class SafetensorsFile:
         if count == 0:
             return np.empty(entry.shape, dtype)
         return np.frombuffer(self._map, dtype, count, self._data + entry.begin).reshape(entry.shape)
+
+    def expect(self, access: str) -> None:
+        """Say how it will be read: ``scattered`` is a little here and there, where reading ahead reads in vain."""
+        self._map.madvise(ACCESS[access])
 
     def release(self) -> None:
         """Give back the pages that were read; they are read again when they are needed."""

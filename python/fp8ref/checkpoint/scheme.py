@@ -123,7 +123,7 @@ class Quantization:
 
 def _only(section: Section, key: str, allowed: tuple[object, ...], default: object, where: str = "") -> None:
     """UnsupportedError unless the value (or the format's default for it) is one of ``allowed``."""
-    value = section.values.get(key, default)
+    value = section.values[key] if section.has(key) else default
     if not any(value is a or (type(value) is type(a) and value == a) for a in allowed):
         raise unsupported(section, key, ", ".join(repr(a) for a in allowed) + where)
 
@@ -158,8 +158,9 @@ def _group(name: str, group: Section) -> Group:
     if kind is None or (kind == "group") != (strategy == "block"):
         allowed = "'group' and dynamic" if strategy == "block" else "'token' and dynamic, or 'tensor' and static"
         raise unsupported(group, "input_activations", f"with weights of strategy {strategy!r}: strategy {allowed}")
-    observer = weights.string("observer") if weights.has("observer") else None
-    return Group(name, Names(group, "targets"), Scheme(strategy, kind, observer))
+    observer = weights.values.get("observer")
+    named = observer if isinstance(observer, str) else None  # a hint for inspect: it refuses nothing
+    return Group(name, Names(group, "targets"), Scheme(strategy, kind, named))
 
 
 def _preset(groups: Section, name: str) -> Group:

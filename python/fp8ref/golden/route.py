@@ -115,6 +115,7 @@ def dispatch(x: Any, experts: Any, scores: Any, num_experts: int) -> tuple[Array
     offsets = np.zeros(experts_in_all + 1, np.int64)
     np.cumsum(np.bincount(ids.ravel(), minlength=experts_in_all), out=offsets[1:])
     tokens = order // max(ids.shape[1], 1)
+    # [ROUTE-EDGES]: IEEE 754 for special values
     return multiply(widen(rows)[tokens], widen(factors).ravel()[order, None]), order, offsets
 
 

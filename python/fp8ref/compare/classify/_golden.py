@@ -9,7 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ...golden import attention, e4m3, grouped_mm, linear, mma, quantize, residual, rmsnorm, rope, sample, scaled_mm
+from ...golden import (
+    attention,
+    e4m3,
+    grouped_mm,
+    linear,
+    mma,
+    quantize,
+    residual,
+    rmsnorm,
+    rope,
+    route,
+    sample,
+    scaled_mm,
+    temperature,
+)
 from ...golden import silu_mul as silu
 from ...golden._args import E5M2, FLOAT8, fail
 from ._evidence import Array, Evidence
@@ -27,13 +41,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         quantize.quantize,
         quantize.dequantize,
         residual.residual,
+        residual.gated_residual,
         rmsnorm.rmsnorm,
         rope.rope_frequencies,
         rope.rope_table,
         rope.rope,
+        route.route,
+        route.dispatch,
+        route.combine,
         sample.sample,
         scaled_mm.scaled_mm,
         silu.silu_mul,
+        temperature.temperature_factors,
+        temperature.temperature,
     )
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden._args import LAYOUTS
 from ...golden._round import round_to, widen
 from ...golden._units import MODES
 from ...golden.attention import score_factor
@@ -30,17 +31,19 @@ def _bf16(x: Array) -> Array:
 # ---- rope -----------------------------------------------------------------------------------------------------------
 
 
-def _turned(steps: Steps, table: str = "bfloat16", pairs: str = "halves") -> Callable[[Evidence], Any]:
-    """rope with other steps; pairs are halves of a head or neighbours."""
+def _turned(layout: str, steps: Steps, table: str, pairs: str, result: str = "") -> Callable[[Evidence], Any]:
+    """rope of one layout with other steps; pairs are halves of a head or neighbours, of the result too or not."""
 
     def predict(call: Evidence) -> Any:
         given = full_arguments(call)
+        if given["layout"] != layout:
+            return None
         x = widen(given["x"])
         cos, sin = (widen(round_to(given[name], table))[:, None, :] for name in ("cos", "sin"))
         half = x.shape[-1] // 2
         one, two = (x[..., :half], x[..., half:]) if pairs == "halves" else (x[..., ::2], x[..., 1::2])
         first, second = steps(one, two, cos, sin)
-        if pairs == "halves":
+        if (result or pairs) == "halves":
             return np.concatenate([first, second], axis=-1)
         return np.stack([first, second], axis=-1).reshape(x.shape)
 
@@ -66,8 +69,47 @@ def _other_way(steps: Steps) -> Steps:
     return lambda a, b, c, s: steps(a, b, c, -s)
 
 
+def _fused(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+    """The first product of each sum is not rounded."""
+    ac, bs, bc, sa = real(a) * real(c), b * s, b * c, real(a) * real(s)
+    return _bf16(_f32(ac - bs)), _bf16(_f32(sa + bc))
+
+
+def _fused_last(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+    """Nor the second one."""
+    ac, bs, bc, sa = a * c, real(b) * real(s), real(b) * real(c), a * s
+    return _bf16(_f32(ac - bs)), _bf16(_f32(sa + bc))
+
+
+def _interleaved() -> Iterator[Hypothesis]:
+    """Of the layout whose pairs are neighbours, turned in float32. [ROPE-INTERLEAVED]"""
+    layout = "interleaved"
+    for kind, detail, steps, table in (
+        ("missing_rounding", "a fused multiply-add with the first product", _fused, "float32"),
+        ("missing_rounding", "a fused multiply-add with the second product", _fused_last, "float32"),
+        ("missing_rounding", "rounded once", _once, "float32"),
+        ("double_rounding", "each product and sum rounded to bfloat16", _rounded, "float32"),
+        ("double_rounding", "a table in bfloat16", _float32, "bfloat16"),
+        ("double_rounding", "a table in float16", _float32, "float16"),
+        ("double_rounding", "all in bfloat16", _rounded, "bfloat16"),
+    ):
+        yield Hypothesis(kind, detail, _turned(layout, steps, table, "neighbours"))
+        yield Hypothesis("layout", f"pairs are halves, {detail}", _turned(layout, steps, table, "halves"))
+    for detail, pairs, result in (
+        ("pairs are halves", "halves", "halves"),
+        ("pairs are neighbours, and the halves of the result", "neighbours", "halves"),
+        ("pairs are halves, and neighbours in the result", "halves", "neighbours"),
+    ):
+        yield Hypothesis("layout", detail, _turned(layout, _float32, "float32", pairs, result))
+    backward = _turned(layout, _other_way(_float32), "float32", "neighbours")
+    yield Hypothesis("layout", "turned backward", backward)
+
+
 def rope() -> Iterator[Hypothesis]:
     """All of rope."""
+    for name in LAYOUTS:
+        yield Hypothesis("layout", f"always {name}", lambda call, n=name: golden(call, layout=n))  # type: ignore[misc]
+    yield from _interleaved()
     for pairs in ("halves", "neighbours"):
         for table in ("bfloat16", "float32", "float16"):
             for words, kind, steps in (
@@ -77,8 +119,9 @@ def rope() -> Iterator[Hypothesis]:
             ):
                 named = "layout" if pairs == "neighbours" else "missing_rounding" if table != "bfloat16" else kind
                 detail = f"pairs are {pairs}, {words}, a table in {table}"
-                yield Hypothesis(named, detail, _turned(steps, table, pairs))
-                yield Hypothesis("layout", f"{detail}, turned backward", _turned(_other_way(steps), table, pairs))
+                yield Hypothesis(named, detail, _turned("rotate_half", steps, table, pairs))
+                backward = _turned("rotate_half", _other_way(steps), table, pairs)
+                yield Hypothesis("layout", f"{detail}, turned backward", backward)
 
 
 def _angles(change: Callable[[Array, Array], Array]) -> Callable[[Evidence], Any]:
@@ -174,8 +217,7 @@ def _softmax(
         q, k, v = (real(given[name]) for name in "qkv")
         (t, heads, width), (length, kv, _) = q.shape, k.shape
         factor = score_factor(width, given["scale"])
-        seen = np.ones((t, length), bool) if given["mask"] == "full" else np.tril(
-            np.ones((t, length), bool), length - t + shift)  # fmt: skip
+        seen = _seen(given, t, length, shift)
         out = np.zeros_like(right)
         owner = group(np.arange(heads), heads, kv)
         for head in range(heads):
@@ -186,6 +228,47 @@ def _softmax(
         return out
 
     return predict
+
+
+def _seen(given: dict[str, Any], queries: int, keys: int, shift: int = 0) -> Array:
+    """Which keys each query sees. [ATTN-VISIBLE]"""
+    position = np.arange(keys - queries, keys)[:, None]
+    if given["mask"] == "full":
+        return np.ones((queries, keys), bool)
+    first = position // given["chunk"] * given["chunk"] if given["mask"] == "chunked" else 0
+    key = np.arange(keys)
+    return np.asarray((key >= first) & (key <= position + shift))
+
+
+def _chunked(first: Callable[[Array, int, int], Array], last: Callable[[Array, int], Array]) -> Callable[..., Any]:
+    """Attention whose query at a position sees other keys, with chunks; first(position, chunk, prefix)."""
+
+    def predict(call: Evidence) -> Any:
+        given = full_arguments(call)
+        if given["mask"] != "chunked":
+            return None
+        q, k, v, chunk = given["q"], given["k"], given["v"], min(given["chunk"], len(given["k"]) + 1)
+        position = np.arange(len(k) - len(q), len(k))
+        begin = np.clip(first(position, chunk, len(k) - len(q)), 0, None)
+        rows = [
+            golden(call, q=q[i : i + 1], k=k[a:b], v=v[a:b], mask="full", chunk=None)
+            for i, (a, b) in enumerate(zip(begin, last(position, chunk) + 1, strict=True))
+        ]
+        return np.concatenate(rows) if rows else None
+
+    return predict
+
+
+CHUNKS: dict[str, tuple[Callable[[Array, int, int], Array], Callable[[Array, int], Array]]] = {
+    "chunks are counted back from each query": (lambda p, c, before: p - c + 1, lambda p, c: p),
+    "chunks are counted from the first query": (lambda p, c, before: before + (p - before) // c * c, lambda p, c: p),
+    "chunks have one position more": (lambda p, c, before: p // (c + 1) * (c + 1), lambda p, c: p),
+    "chunks have one position less": (lambda p, c, before: p // max(c - 1, 1) * max(c - 1, 1), lambda p, c: p),
+    "chunks begin one position late": (lambda p, c, before: (p - 1) // c * c + 1, lambda p, c: p),
+    "a query sees the chunk before its own": (lambda p, c, before: (p // c - 1) * c, lambda p, c: p),
+    "a query sees all of its chunk": (lambda p, c, before: p // c * c, lambda p, c: p // c * c + c - 1),
+    "chunks are ignored": (lambda p, c, before: p * 0, lambda p, c: p),
+}
 
 
 def _prefix(call: Evidence) -> Any:
@@ -236,9 +319,11 @@ def attention() -> Iterator[Hypothesis]:
     """All of attention."""
     for name in (*MODES, "sm80_mma", "sm89_mma", "sm90_wgmma", "sm100_tcgen05"):
         yield Hypothesis("accumulator", name, lambda call, n=name: golden(call, accumulate=n))  # type: ignore[misc]
+    for detail, (first, last) in CHUNKS.items():
+        yield Hypothesis("layout", detail, _chunked(first, last))
     for detail, changes in {
-        "the causal mask is missing": {"mask": "full"},
-        "a causal mask is applied to all": {"mask": "causal"},
+        "the causal mask is missing": {"mask": "full", "chunk": None},
+        "a causal mask is applied to all": {"mask": "causal", "chunk": None},
     }.items():
         yield Hypothesis("layout", detail, lambda call, c=changes: golden(call, **c))  # type: ignore[misc]
     yield Hypothesis("layout", "the mask ignores keys of earlier calls", _prefix)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from . import _dequantize, _encode, _grouped_mm, _mma, _nn, _positions, _quantize, _scaled_mm
+from . import _dequantize, _encode, _experts, _grouped_mm, _mma, _nn, _positions, _quantize, _scaled_mm
 from ._evidence import Evidence
 from ._golden import full_arguments
 from ._plausible import sums
@@ -38,9 +38,15 @@ TABLE: dict[str, Callable[[], Iterator[Hypothesis]]] = {
     "rope_frequencies": _positions.rope_frequencies,
     "rope_table": _positions.rope_table,
     "rope": _positions.rope,
+    "temperature_factors": _experts.temperature_factors,
+    "temperature": _experts.temperature,
     "attention": _positions.attention,
+    "route": _experts.route,
+    "dispatch": _experts.dispatch,
+    "combine": _experts.combine,
     "silu_mul": _nn.silu_mul,
     "residual": _nn.residual,
+    "gated_residual": _experts.gated_residual,
     "sample": _nn.sample,
 }
 

@@ -133,10 +133,26 @@ def _specials() -> Iterator[Case]:
         yield _case(f"special/invisible_{name}", "sm90", q, k, v)
 
 
+def _chunks(mode: str) -> Iterator[Case]:
+    """Blocks are those of absolute keys, wherever a chunk begins. [ATTN-UNIT-BLOCKS]"""
+    for tokens, length, chunk in ((3, 300, 100), (5, 260, 128), (4, 258, 129), (6, 6, 4), (9, 70, 1)):
+        s = Stream(f"attention/unit/chunked/{length}")
+        q, (k, v) = s.normal((tokens, 2, 5), exponent=2), _opposite(s, (length + 1) // 2, 5)
+        order = np.argsort(s.words((len(k),)))[:length]
+        arguments = {"mask": "chunked", "chunk": chunk}
+        yield _case(f"chunked/{length}_by_{chunk}", mode, q, k[order], v[order], **arguments)
+    s = Stream("attention/unit/chunked/superblock")
+    k, v = _opposite(s, SUPERBLOCK // 2 + 3, 3)
+    q = s.normal((4, 1, 3), exponent=1)
+    if mode == "sm90":
+        yield _case("chunked/superblock", mode, q, k, v, mask="chunked", chunk=SUPERBLOCK)
+
+
 def cases() -> Iterator[Case]:
     """Each mode, and the blocks of one of them: the others have the same."""
     for mode in [name for name in MODES if name != "exact"]:
         yield from _plain(mode)
+        yield from _chunks(mode)
     for group in (_weights, _merges, _far, _specials):
         yield from group()
     s = Stream("attention/unit/error")

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ._case import ModelCase
 from ._llama_checkpoint import LLAMA3, Tensors, norms, projection, quantization
 from ._stream import BFLOAT16, Array, Stream
@@ -70,6 +72,7 @@ class Family:
         kv_cache: ``float8_e4m3fn`` holds codes, ``float8_e4m3fn by 1`` without scales in the checkpoint.
         runs: cut and accumulator of each case.
         images: image tokens, by the token with which they come.
+        last: ``broken``: the last token is a NaN, which no other token sees; the router's logits are NaN too.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Family:
     experts: str = "single"
     kv_cache: str = "bfloat16"
     images: Mapping[int, int] = field(default_factory=dict)
+    last: str = "whole"
 
     @property
     def text(self) -> Config:
@@ -161,6 +165,9 @@ class Family:
         tensors = {self._spelled(name): tensor for name, tensor in self.tensors(s)}
         ids = self.text["vocab_size"] + (8 if self.family == "mllama" else 0)
         tokens = tuple(s.integers((TOKENS,), 0, ids).tolist())
+        if self.last == "broken":
+            tokens = (*(min(token, ids - 2) for token in tokens[:-1]), ids - 1)
+            tensors[self._spelled("model.embed_tokens.weight")][-1, 3] = np.nan
         images: dict[int, Array] = {n: s.normal((1, size, self.text["hidden_size"])) for n, size in self.images.items()}
         for cut, accumulate in self.runs:
             name = f"{self.name}/{accumulate}/cut_{cut}"
@@ -193,6 +200,7 @@ FAMILIES = (
         {"num_hidden_layers": 4, "interleave_moe_layer_step": 2, "no_rope_layers": [], "use_qk_norm": False},
         fp8=".experts.",
     ),
+    Family("llama4_broken_token", "llama4", "channel_token", ((TOKENS, "exact"), (CUT, "sm90")), last="broken"),
     Family("llama4_static_kv", "llama4", "tensor_static", EVERY, kv_cache="float8_e4m3fn"),
     Family("llama4_blocks", "llama4", "block_group", EVERY, BLOCKS | {"num_experts_per_tok": 3}, fp8="feed_forward"),
     Family("blocks_kv", "llama", "block_group", EVERY, BLOCKS, kv_cache="float8_e4m3fn"),

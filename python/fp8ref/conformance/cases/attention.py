@@ -87,9 +87,31 @@ def _specials() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "no_keys", {**_qkv(s, (3, 0, 4, 2, 8)), "mask": "full"}
 
 
+# (T, S, query heads, key heads, head_dim), and chunks: of one key, at and beside the last query, beyond all keys
+CHUNKS = (
+    ((9, 9, 4, 2, 8), (1, 2, 3, 4, 8, 9, 100)), ((3, 20, 2, 1, 5), (1, 6, 17, 18, 19, 20)),
+    ((1, 33, 3, 1, 4), (16, 32)),
+)  # fmt: skip
+
+
+def _chunks(level: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The keys of a query's own chunk of positions only, whichever queries are asked for."""
+    more = (((64, 300, 4, 2, 16), (100, 128)), ((2, 2100, 2, 1, 8), (2048,))) if level == "full" else ()
+    for shape, chunks in (*CHUNKS, *more):
+        name = "x".join(map(str, shape))
+        for chunk in chunks:
+            inputs = _qkv(Stream(f"attention/chunked/{name}"), shape)
+            yield f"chunked/{name}/{chunk}", {**inputs, "mask": "chunked", "chunk": chunk}
+    for label, value in (("nan", np.nan), ("inf", np.inf)):
+        inputs = _qkv(Stream(f"attention/chunked/{label}"), (7, 11, 2, 1, 8))
+        inputs["k"][4, 0, 2], inputs["v"][5, 0, 3] = np.float32(value), np.float32(value)
+        for chunk in (4, 6):
+            yield f"chunked/special/{label}/{chunk}", {**inputs, "mask": "chunked", "chunk": chunk}
+
+
 def cases(level: str) -> Iterator[Case]:
     """One call for each input; causal where no mask is named."""
-    for group in (_plain(level), _scores(level), _specials()):
+    for group in (_plain(level), _scores(level), _specials(), _chunks(level)):
         for name, arguments in group:
             yield Case(name, "attention", arguments)
     yield from _attention_unit.cases()
@@ -99,3 +121,6 @@ def cases(level: str) -> Iterator[Case]:
     for scale in (-1.0, float("nan"), float("inf"), 2.0**127):
         yield Case(f"error/scale_{scale}", "attention", {**_qkv(s, (2, 2, 2, 2, 4)), "scale": scale})
     yield Case("error/mask", "attention", {**_qkv(s, (2, 2, 2, 2, 4)), "mask": "diagonal"})
+    two = _qkv(Stream("attention/chunked/error"), (2, 2, 2, 2, 4))
+    for name, wrong in (("none", {}), ("zero", {"chunk": 0}), ("causal", {"mask": "causal", "chunk": 2})):
+        yield Case(f"error/chunk_{name}", "attention", {**two, "mask": "chunked", **wrong})

@@ -67,6 +67,36 @@ def _rotations(level: str) -> Iterator[Case]:
     yield Case("rope/error/shape", "rope", {"x": x, "cos": cos[:, :4], "sin": sin[:, :4]})
 
 
+def _interleaved(level: str) -> Iterator[Case]:
+    """Neighbours as pairs, turned in float32: what bfloat16 would round away, and fused steps would keep, shows."""
+    shapes = [(1, 1, 2), (3, 9, 64), (0, 4, 8), (33, 5, 10)] + ([(512, 9, 64)] if level == "full" else [])
+    for tokens, heads, width in shapes:
+        name = f"interleaved/{tokens}x{heads}x{width}"
+        s = Stream(name)
+        table = [np.ldexp(s.normal((tokens, width // 2), FLOAT32), -3) for _ in range(2)]
+        arguments = {"x": s.normal((tokens, heads, width)), "cos": table[0], "sin": table[1], "layout": "interleaved"}
+        yield Case(name, "rope", arguments)
+    s = Stream("interleaved")
+    ends = np.array([1.0, 0.0, -1.0, -0.0, 2.0**-130, 1 - 2.0**-24, 0.5 + 2.0**-10, 0.7071068], dtype=np.float32)
+    cos, sin = np.meshgrid(ends, ends)
+    for label, x in (("special", s.pick(BF16_SPECIAL, (8, 64, 16))), ("subnormal", s.spread((8, 64, 16), -126, -110))):
+        arguments = {"x": x, "cos": cos, "sin": sin, "layout": "interleaved"}
+        yield Case(f"interleaved/{label}", "rope", arguments)
+    # x = y: what is left of a product that cancels is the rounding of another.
+    same = np.repeat(s.spread((400, 1, 8), 0, 1), 2, axis=2)
+    cos = np.ldexp((0xB00000 + s.integers((400, 8), 0, 1 << 16)).astype(np.float32), -24)
+    sin = cos + np.ldexp(s.integers((400, 8), -2, 3).astype(np.float32), -24)
+    yield Case("interleaved/cancel", "rope", {"x": same, "cos": cos, "sin": sin, "layout": "interleaved"})
+    # y is far below x: sums beside midpoints, which float32 rounds to them.
+    pairs = np.stack([s.spread((400, 1, 8), 0, 1), s.spread((400, 1, 8), -19, -7)], axis=3).reshape(400, 1, 16)
+    one = np.ones((400, 8), np.float32)
+    for label, sin in (("plain", one), ("more", one + np.float32(2.0**-23))):
+        arguments = {"x": pairs, "cos": one, "sin": sin, "layout": "interleaved"}
+        yield Case(f"interleaved/midpoints/{label}", "rope", arguments)
+    arguments = {"x": pairs, "cos": one, "sin": one, "layout": "neox"}
+    yield Case("interleaved/error/layout", "rope", arguments)
+
+
 def exhaustive() -> Iterator[Case]:
     """The table of all angles from 2**-14, where the cosine leaves 1 at 2**-12, to the last position, 2**24."""
     first, last = (np.float32(x).view(np.uint32) for x in (2.0**-14, 2.0**24))
@@ -81,3 +111,4 @@ def cases(level: str) -> Iterator[Case]:
     yield from _frequencies(level)
     yield from _tables(level)
     yield from _rotations(level)
+    yield from _interleaved(level)

@@ -31,6 +31,7 @@ TIMEOUT = 60.0  # seconds for one call
 GRACE = 5.0  # seconds for a process to end
 GIVEN_UP = 3  # calls of a function that got no answer; after them it is called no more
 FILLS = (0xA5, 0x5A)  # outputs hold such bytes before a call; the second tells a value from what was never written
+INTEGERS = ("positions", "experts", "order")  # arguments of integers that may have another type
 RUN = 4  # so many elements in a row that are still as they were are suspicious
 # fp8ref_dtype of fp8ref.h.
 DTYPES = {
@@ -228,7 +229,7 @@ def _array(function: str, name: str, value: Any) -> Array:
     array = as_array(value)
     if array.dtype == np.uint8:
         return array.view(dtype_of("float8_e4m3fn"))
-    if name == "positions" and (array.dtype.kind in "iu" or not array.size):
+    if name in INTEGERS and (array.dtype.kind in "iu" or not array.size):
         return array.astype(np.int64)
     if name != "offsets" and array.dtype.kind in "iu":
         array = array.astype(np.float64)
@@ -249,6 +250,7 @@ KINDS: dict[str, Callable[[Any], Passed]] = {
     "int": lambda value: ("integer", "", int(value)),
     "float": lambda value: ("number", "", float(value)),
     "float | None": lambda value: ("numbers", "", float(value)),
+    "int | None": lambda value: ("integers", "", int(value)),
     "str | None": lambda value: ("text", "", value.encode()),
     "Mapping[str, float] | None": _scaling,
 }

@@ -125,6 +125,7 @@ PLAIN: dict[str, Any] = {
     "text": ctypes.c_char_p,
     "integer": ctypes.c_int64,
     "number": ctypes.c_double,
+    "integers": lambda *values: ctypes.byref((ctypes.c_int64 * len(values))(*values)),
     "numbers": lambda *values: ctypes.byref((ctypes.c_double * len(values))(*values)),
 }
 

@@ -40,6 +40,11 @@ def _rows(g: SimpleNamespace) -> tuple[int, int]:
     return _shape(g.a)[0], _shape(g.b)[-2]
 
 
+def _dispatch(g: SimpleNamespace) -> tuple[Spec, ...]:
+    rows = as_array(g.experts).size
+    return ((rows, *_shape(g.x)[1:]), "bfloat16"), ((rows,), "int64"), ((g.num_experts + 1,), "int64")
+
+
 # Of each function, as many as OUTPUTS names.
 SPECS: dict[str, Callable[[SimpleNamespace], tuple[Spec, ...]]] = {
     "encode": lambda g: ((_shape(g.x), FLOAT8),),
@@ -54,9 +59,15 @@ SPECS: dict[str, Callable[[SimpleNamespace], tuple[Spec, ...]]] = {
     "rope_frequencies": lambda g: (((g.head_dim // 2,), "float32"),),
     "rope_table": lambda g: (((*_shape(g.positions), *_shape(g.frequencies)), "float32"),) * 2,
     "rope": lambda g: ((_shape(g.x), "bfloat16"),),
+    "temperature_factors": lambda g: ((_shape(g.positions), "float32"),),
+    "temperature": lambda g: ((_shape(g.x), "bfloat16"),),
     "attention": lambda g: ((_shape(g.q), "bfloat16"),),
+    "route": lambda g: (((*_shape(g.logits)[:1], g.top_k), "int64"), ((*_shape(g.logits)[:1], g.top_k), "bfloat16")),
+    "dispatch": _dispatch,
+    "combine": lambda g: ((_shape(g.shared), "bfloat16"),),
     "silu_mul": lambda g: ((_shape(g.gate), "bfloat16"),),
     "residual": lambda g: ((_shape(g.x), "bfloat16"),),
+    "gated_residual": lambda g: ((_shape(g.x), "bfloat16"),),
     "sample": lambda g: ((_shape(g.logits)[:-1], "int64"),),
 }
 
