@@ -183,6 +183,29 @@ void test_images(const std::string& folder) {
   refuses<OpError>("an empty image", "at least one", [&] { feed(0, 1, VisionStates{numbers.data(), 0}); });
 }
 
+struct Nowhere final : WeightStorage {
+  void prefetch(std::span<const std::byte>) const override {}
+  void release(std::span<const std::byte>) const override {}
+};
+
+/// The facts of a weight that is worked on in parts are those of its own rows: the row behind the first part is at a
+/// tie that only its facts keep from being rounded as the sum in float64 says.
+void test_facts_of_parts() {
+  constexpr std::int64_t kRows = 130, kDepth = 3;
+  const bf16 one{0x3F80}, half_unit{0x3B80}, tiny{0x1C80};  // 1, 2^-8, 2^-70
+  std::vector<bf16> weights(kRows * kDepth, bf16{0}), x(2 * kDepth, one), out(2 * kRows), expected(2 * kRows);
+  for (std::int64_t row = 0; row < kRows; ++row) weights[static_cast<std::size_t>(row * kDepth)] = one;
+  weights[128 * kDepth + 1] = half_unit;
+  weights[128 * kDepth + 2] = tiny;
+  const auto ops = cpu_ops(std::make_shared<Nowhere>(), Weights::streamed, 1);
+  std::vector<RowFacts> facts(kRows);
+  ops->linear_row_facts(weights.data(), kRows, kDepth, facts.data());
+  ops->linear({x.data(), weights.data(), 2, kRows, kDepth, nullptr, facts.data(), Accumulate::exact, out.data()});
+  cpu::linear(x.data(), weights.data(), 2, kRows, kDepth, nullptr, nullptr, expected.data());
+  check(expected[128].bits == 0x3F81, "above the tie");
+  check(std::memcmp(out.data(), expected.data(), out.size() * sizeof(bf16)) == 0, "facts of parts");
+}
+
 /// A Llama with biases, whose gates are BF16 and, as the others of its wide projections, of more than one part.
 Tiny biased() {
   Tiny tiny;
@@ -221,6 +244,7 @@ std::vector<std::string> folders(const std::filesystem::path& scratch) {
 
 int main(int, char** arguments) {
   const std::filesystem::path scratch = arguments[1];
+  test_facts_of_parts();
   for (const std::string& folder : folders(scratch)) {
     test_cuts(folder);
     test_trace(folder);
