@@ -191,12 +191,11 @@ struct Nowhere final : WeightStorage {
 /// The facts of a weight that is worked on in parts are those of its own rows: the row behind the first part is at a
 /// tie that only its facts keep from being rounded as the sum in float64 says.
 void test_facts_of_parts() {
-  constexpr std::int64_t kRows = 130, kDepth = 3;
-  const bf16 one{0x3F80}, half_unit{0x3B80}, tiny{0x1C80};  // 1, 2^-8, 2^-70
+  constexpr std::int64_t kRows = 130, kDepth = 4;
+  const bf16 one{0x3F80}, ties[] = {{0x3B80}, {0x3380}, {0x1C80}};  // 1; 2^-8 and 2^-24, of bf16 and fp32; 2^-70
   std::vector<bf16> weights(kRows * kDepth, bf16{0}), x(2 * kDepth, one), out(2 * kRows), expected(2 * kRows);
   for (std::int64_t row = 0; row < kRows; ++row) weights[static_cast<std::size_t>(row * kDepth)] = one;
-  weights[128 * kDepth + 1] = half_unit;
-  weights[128 * kDepth + 2] = tiny;
+  std::copy(std::begin(ties), std::end(ties), weights.begin() + 128 * kDepth + 1);
   const auto ops = cpu_ops(std::make_shared<Nowhere>(), Weights::streamed, 1);
   std::vector<RowFacts> facts(kRows);
   ops->linear_row_facts(weights.data(), kRows, kDepth, facts.data());
