@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong attention by a tensor core: golden's with another number, or another function, in one place."""
+"""Wrong attention by a tensor core: golden's with another number, or another function, in one place; wrong chunks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 import fp8ref
 from conformance.defects import Array, bf16, defect, f32, f64
+from conformance.defects_nn import refused
 from fp8ref.golden import _attention_unit as unit
 from fp8ref.golden import _attention_weight, _tensor_core
 
@@ -148,3 +149,51 @@ def blocks_begin_with_the_first_query(**arguments: Any) -> Array:
 for _wrong in (mode_ignored, blocks_begin_with_the_first_query):
     _wrong.modes = MODES  # type: ignore[attr-defined]
     defect("attention")(_wrong)
+
+
+# ---- chunked attention -----------------------------------------------------------------------------------------------
+def _chunked(arguments: dict[str, Any], first: Any, last: Any = lambda p, c: p) -> Array:
+    """Chunked attention whose query at a position p sees the keys first(p, chunk, prefix) to last(p, chunk)."""
+    if arguments.get("mask") != "chunked" or refused(fp8ref.attention, **arguments):
+        return fp8ref.attention(**arguments)
+    q, k, v = (arguments[name] for name in "qkv")
+    prefix, chunk = len(k) - len(q), min(arguments["chunk"], len(k) + 1)
+    rows = [np.zeros((0, *q.shape[1:]), q.dtype)]
+    for i in range(len(q)):
+        begin, end = max(first(prefix + i, chunk, prefix), 0), last(prefix + i, chunk) + 1
+        one = {"q": q[i : i + 1], "k": k[begin:end], "v": v[begin:end], "mask": "full", "chunk": None}
+        rows.append(fp8ref.attention(**{**arguments, **one}))
+    return np.concatenate(rows)
+
+
+@defect("attention")
+def chunk_counted_from_the_query(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: p - c + 1)
+
+
+@defect("attention")
+def chunk_counted_from_the_first_query(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: prefix + (p - prefix) // c * c)
+
+
+@defect("attention")
+def chunk_of_one_key_more(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: p // (c + 1) * (c + 1))
+
+
+@defect("attention")
+def chunk_not_causal(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: p // c * c, lambda p, c: p // c * c + c - 1)
+
+
+@defect("attention")
+def blocks_counted_from_the_chunk(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: p // c * c)
+
+
+blocks_counted_from_the_chunk.modes = MODES  # type: ignore[attr-defined]
+
+
+@defect("attention")
+def chunks_forgotten(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: 0)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong implementations of route, dispatch, combine, the temperature, the gated residual and Llama 4's ropes and masks;
-see defects.py."""
+"""Wrong experts, temperatures, gated residuals and interleaved ropes; see defects.py."""
 
 from __future__ import annotations
 
@@ -10,13 +9,13 @@ import numpy as np
 
 import fp8ref
 from conformance.defects import BF16, Array, bf16, defect, f32, f64
-from conformance.defects_nn import _refused
+from conformance.defects_nn import refused
 
 
 # ---- route -----------------------------------------------------------------------------------------------------------
 def _route_by(arguments: dict[str, Any], key: Any = lambda z: z, last: int = 1) -> Any:
     """route with other keys of logits; of equal ones the last where ``last`` is -1."""
-    if _refused(fp8ref.route, **arguments):
+    if refused(fp8ref.route, **arguments):
         return fp8ref.route(**arguments)
     logits, k = arguments["logits"], arguments.get("top_k", 1)
     z = key(f64(logits))
@@ -158,7 +157,7 @@ def small_products_flushed(**arguments: Any) -> Any:
 # ---- combine ---------------------------------------------------------------------------------------------------------
 def _combined(arguments: dict[str, Any], total: Any, inverse: bool = True) -> Array:
     """combine with another way to sum the parts (T, k, H)."""
-    if _refused(fp8ref.combine, **arguments):
+    if refused(fp8ref.combine, **arguments):
         return fp8ref.combine(**arguments)
     routed, order, shared = (np.asarray(arguments[name]) for name in ("routed", "order", "shared"))
     tokens, columns = shared.shape
@@ -209,7 +208,7 @@ def minus_zero_of_one_expert_kept(**arguments: Any) -> Array:
 # ---- temperature -----------------------------------------------------------------------------------------------------
 def _grown(arguments: dict[str, Any], steps: Any = None, log: Any = None, finish: Any = None) -> Array:
     """temperature_factors in float32 steps, one of them replaced."""
-    if _refused(fp8ref.temperature_factors, **arguments):
+    if refused(fp8ref.temperature_factors, **arguments):
         return fp8ref.temperature_factors(**arguments)
     p, floor, scale = (np.asarray(arguments[name]) for name in ("positions", "floor_scale", "attn_scale"))
     with np.errstate(all="ignore"):
@@ -249,7 +248,7 @@ def one_left_out(**arguments: Any) -> Array:
 
 
 def _warmed(x: Array, factors: Array, product: Any) -> Array:
-    if _refused(fp8ref.temperature, x=x, factors=factors):
+    if refused(fp8ref.temperature, x=x, factors=factors):
         return fp8ref.temperature(x, factors)
     with np.errstate(all="ignore"):
         return bf16(product(f64(x), f64(factors)[:, None, None]))
@@ -272,7 +271,7 @@ def first_factor_for_all(x: Array, factors: Array) -> Array:
 
 @defect("temperature")
 def product_is_cut(x: Array, factors: Array) -> Array:
-    if _refused(fp8ref.temperature, x=x, factors=factors):
+    if refused(fp8ref.temperature, x=x, factors=factors):
         return fp8ref.temperature(x, factors)
     with np.errstate(all="ignore"):
         product = f32(x) * factors[:, None, None]
@@ -282,7 +281,7 @@ def product_is_cut(x: Array, factors: Array) -> Array:
 
 # ---- the gated residual ----------------------------------------------------------------------------------------------
 def _gated(arguments: dict[str, Any], factor: Any, inner: Any = bf16) -> Array:
-    if _refused(fp8ref.gated_residual, **arguments):
+    if refused(fp8ref.gated_residual, **arguments):
         return fp8ref.gated_residual(**arguments)
     x, y, gate = (f64(arguments[name]) for name in ("x", "y", "gate"))
     with np.errstate(all="ignore"):
@@ -317,7 +316,7 @@ def sigmoid_for_tanh(**arguments: Any) -> Array:
 # ---- interleaved rope ------------------------------------------------------------------------------------------------
 def _neighbours(x: Array, cos: Array, sin: Array, layout: str, steps: Any) -> Array:
     """The interleaved layout with other steps; the other one, and what golden refuses, as it is."""
-    if layout != "interleaved" or _refused(fp8ref.rope, x=x, cos=cos, sin=sin, layout=layout):
+    if layout != "interleaved" or refused(fp8ref.rope, x=x, cos=cos, sin=sin, layout=layout):
         return fp8ref.rope(x, cos, sin, layout)
     a, b = f32(x[..., ::2]), f32(x[..., 1::2])
     with np.errstate(all="ignore"):
@@ -352,54 +351,6 @@ def interleaved_rounded_once(x: Array, cos: Array, sin: Array, layout: str = "ro
 
 @defect("rope")
 def layout_ignored(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
-    if _refused(fp8ref.rope, x=x, cos=cos, sin=sin, layout=layout):
+    if refused(fp8ref.rope, x=x, cos=cos, sin=sin, layout=layout):
         return fp8ref.rope(x, cos, sin, layout)
     return fp8ref.rope(x, cos, sin)
-
-
-# ---- chunked attention -----------------------------------------------------------------------------------------------
-def _chunked(arguments: dict[str, Any], first: Any, last: Any = lambda p, c: p) -> Array:
-    """Chunked attention whose query at a position p sees the keys first(p, chunk, prefix) to last(p, chunk)."""
-    if arguments.get("mask") != "chunked" or _refused(fp8ref.attention, **arguments):
-        return fp8ref.attention(**arguments)
-    q, k, v = (arguments[name] for name in "qkv")
-    prefix, chunk = len(k) - len(q), min(arguments["chunk"], len(k) + 1)
-    rows = [np.zeros((0, *q.shape[1:]), q.dtype)]
-    for i in range(len(q)):
-        begin, end = max(first(prefix + i, chunk, prefix), 0), last(prefix + i, chunk) + 1
-        one = {"q": q[i : i + 1], "k": k[begin:end], "v": v[begin:end], "mask": "full", "chunk": None}
-        rows.append(fp8ref.attention(**{**arguments, **one}))
-    return np.concatenate(rows)
-
-
-@defect("attention")
-def chunk_counted_from_the_query(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: p - c + 1)
-
-
-@defect("attention")
-def chunk_counted_from_the_first_query(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: prefix + (p - prefix) // c * c)
-
-
-@defect("attention")
-def chunk_of_one_key_more(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: p // (c + 1) * (c + 1))
-
-
-@defect("attention")
-def chunk_not_causal(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: p // c * c, lambda p, c: p // c * c + c - 1)
-
-
-@defect("attention")
-def blocks_counted_from_the_chunk(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: p // c * c)
-
-
-blocks_counted_from_the_chunk.modes = ("sm90", "sm89", "sm80")  # type: ignore[attr-defined]
-
-
-@defect("attention")
-def chunks_forgotten(**arguments: Any) -> Array:
-    return _chunked(arguments, lambda p, c, prefix: 0)

@@ -12,7 +12,7 @@ from conformance.defects import BF16, Array, bf16, defect, f32, f64
 from fp8ref.golden._round import round_to
 
 
-def _refused(function: Any, **arguments: Any) -> bool:
+def refused(function: Any, **arguments: Any) -> bool:
     """True where golden refuses the arguments; a defect is about values, not about checks."""
     try:
         function(**arguments)
@@ -26,7 +26,7 @@ def _linear_from(sums: Any, **arguments: Any) -> Array:
     """linear with another way to sum; cases with NaN or infinity are left alone."""
     x, weight, bias = arguments["x"], arguments["weight"], arguments.get("bias")
     operands = [x, weight] if bias is None else [x, weight, bias]
-    if _refused(fp8ref.linear, **arguments) or not all(np.isfinite(f32(v)).all() for v in operands):
+    if refused(fp8ref.linear, **arguments) or not all(np.isfinite(f32(v)).all() for v in operands):
         return fp8ref.linear(**arguments)
     with np.errstate(all="ignore"):
         return bf16(sums(f64(x), f64(weight), np.float64(0) if bias is None else f64(bias)))
@@ -49,7 +49,7 @@ def no_rounding_to_float32(**arguments: Any) -> Array:
 
 @defect("linear")
 def bias_after_rounding(**arguments: Any) -> Array:
-    if arguments.get("bias") is None or _refused(fp8ref.linear, **arguments):
+    if arguments.get("bias") is None or refused(fp8ref.linear, **arguments):
         return fp8ref.linear(**arguments)
     plain = fp8ref.linear(**{**arguments, "bias": None})
     with np.errstate(all="ignore"):
@@ -82,7 +82,7 @@ def nan_lost(**arguments: Any) -> Array:
 # ---- rmsnorm ---------------------------------------------------------------------------------------------------------
 def _rmsnorm_with(arguments: dict[str, Any], mean: Any = None, scale: Any = None, finish: Any = None) -> Array:
     """rmsnorm in float32 steps, one of them replaced."""
-    if _refused(fp8ref.rmsnorm, **arguments) or arguments["x"].size == 0:
+    if refused(fp8ref.rmsnorm, **arguments) or arguments["x"].size == 0:
         return fp8ref.rmsnorm(**arguments)
     x, weight, eps = f32(arguments["x"]), arguments["weight"], np.float32(arguments["eps"])
     with np.errstate(all="ignore"):
@@ -143,7 +143,7 @@ def sum_of_squares_in_float32(**arguments: Any) -> Array:
 # ---- rope ------------------------------------------------------------------------------------------------------------
 def _rotated(x: Array, cos: Array, sin: Array, layout: str, steps: Any) -> Array:
     """The halves of heads with other steps; the other layout, and what golden refuses, as it is."""
-    if layout != "rotate_half" or _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
+    if layout != "rotate_half" or refused(fp8ref.rope, x=x, cos=cos, sin=sin):
         return fp8ref.rope(x, cos, sin, layout)
     half = x.shape[-1] // 2
     a, b = f32(x[..., :half]), f32(x[..., half:])
@@ -171,7 +171,7 @@ def table_kept_in_float32(x: Array, cos: Array, sin: Array, layout: str = "rotat
 
 @defect("rope")
 def pairs_interleaved(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
-    if layout != "rotate_half" or _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
+    if layout != "rotate_half" or refused(fp8ref.rope, x=x, cos=cos, sin=sin):
         return fp8ref.rope(x, cos, sin, layout)
     turned = fp8ref.rope(np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1), cos, sin)
     return np.stack(np.split(turned, 2, axis=-1), axis=-1).reshape(x.shape)
@@ -179,7 +179,7 @@ def pairs_interleaved(x: Array, cos: Array, sin: Array, layout: str = "rotate_ha
 
 @defect("rope", "rope_table")
 def angle_not_rounded(positions: Array, frequencies: Array) -> Any:
-    if _refused(fp8ref.rope_table, positions=positions, frequencies=frequencies):
+    if refused(fp8ref.rope_table, positions=positions, frequencies=frequencies):
         return fp8ref.rope_table(positions, frequencies)
     angle = np.multiply.outer(f64(positions), f64(frequencies))
     return f32(np.cos(angle)), f32(np.sin(angle))
@@ -187,7 +187,7 @@ def angle_not_rounded(positions: Array, frequencies: Array) -> Any:
 
 @defect("rope", "rope_table")
 def angle_rounded_to_bf16(positions: Array, frequencies: Array) -> Any:
-    if _refused(fp8ref.rope_table, positions=positions, frequencies=frequencies):
+    if refused(fp8ref.rope_table, positions=positions, frequencies=frequencies):
         return fp8ref.rope_table(positions, frequencies)
     angle = f64(bf16(np.multiply.outer(f64(positions), f64(frequencies))))
     return f32(np.cos(angle)), f32(np.sin(angle))
@@ -195,7 +195,7 @@ def angle_rounded_to_bf16(positions: Array, frequencies: Array) -> Any:
 
 @defect("rope", "rope_frequencies")
 def power_not_rounded(head_dim: int, base: float, scaling: Any = None) -> Array:
-    if scaling is not None or _refused(fp8ref.rope_frequencies, head_dim=head_dim, base=base):
+    if scaling is not None or refused(fp8ref.rope_frequencies, head_dim=head_dim, base=base):
         return fp8ref.rope_frequencies(head_dim, base, scaling)
     return f32(base ** -(np.arange(0, head_dim, 2) / head_dim))
 
@@ -218,7 +218,7 @@ def middle_band_left_alone(head_dim: int, base: float, scaling: Any = None) -> A
 # ---- attention -------------------------------------------------------------------------------------------------------
 def _attention_with(arguments: dict[str, Any], **change: Any) -> Array:
     """Attention by a float64 softmax of bf16 weights, one step replaced; only where golden's answer is finite."""
-    if _refused(fp8ref.attention, **arguments):
+    if refused(fp8ref.attention, **arguments):
         return fp8ref.attention(**arguments)
     right = fp8ref.attention(**arguments)
     if right.size == 0 or not np.isfinite(f32(right)).all() or arguments.get("mask") == "chunked":
@@ -268,7 +268,7 @@ def heads_grouped_by_remainder(**arguments: Any) -> Array:
 
 @defect("attention")
 def mask_ignores_the_prefix(**arguments: Any) -> Array:
-    if _refused(fp8ref.attention, **arguments) or arguments.get("mask") == "full":
+    if refused(fp8ref.attention, **arguments) or arguments.get("mask") == "full":
         return fp8ref.attention(**arguments)
     t = arguments["q"].shape[0]
     return fp8ref.attention(**{**arguments, "k": arguments["k"][:t], "v": arguments["v"][:t]})
@@ -276,7 +276,7 @@ def mask_ignores_the_prefix(**arguments: Any) -> Array:
 
 @defect("attention")
 def causal_mask_forgotten(**arguments: Any) -> Array:
-    if _refused(fp8ref.attention, **arguments):
+    if refused(fp8ref.attention, **arguments):
         return fp8ref.attention(**arguments)
     return fp8ref.attention(**{**arguments, "mask": "full", "chunk": None})
 

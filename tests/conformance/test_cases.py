@@ -35,7 +35,7 @@ DIGESTS = {
     "temperature": "5ce086ab4b2b0d51123de1e6401a664bf6fb0b19daa9a8ab9ee9bc329a56754d",
     "route": "5e72008a9eea3e7dbf77fc320f57e03d47f7da317fed53907eaea663a8210d6c",
     "silu_mul": "6cb5afdd089f5960687b580c008e1b2aef8ec1a6cc795955406fd2a6851136ad",
-    "residual": "af69ab4aa5f5f965df7485269f5b5eef16e4d222674aefb1127d60683dd54b3c",
+    "residual": "a6f6196c8412425d9ee25cde613888f4f233f0e05e903ae55d06a646ad6e804d",
     "sample": "cfaa89d3a29307f74897005584862c7aa4c239b91193a472bcea33f77ced7b85",
     "llama": "ace6b828ad6153ae40c6cc4b89da77e0a5bf0be28869c4c57b3e582651fb8844",
 }

@@ -362,7 +362,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "left out: quantize: a contract must name the rule" in done.output
     assert "left out: llama: whole models are not exported" in done.output
-    assert "8 cases: residual 8" in done.output
+    assert "74 cases: residual 74" in done.output
 
 
 def test_flags_of_a_case_are_in_its_row() -> None:

@@ -243,9 +243,8 @@ def _attention(arguments: Arguments, output: str, index: Place, expected: Arrays
     with np.errstate(invalid="ignore", over="ignore"):
         scores = _wide(k[first:end, own]) @ _wide(q[t, head])
     order = np.argsort(-np.where(np.isnan(scores), np.inf, scores), kind="stable")[:SHOWN]
-    terms = [
-        f"key {first + j}: {scores[j]:g}, v[{first + j}, {own}, {i}] {float(v[first + j, own, i]):g}" for j in order
-    ]
+    keys = [(first + int(j), scores[j]) for j in order]
+    terms = [f"key {j}: {score:g}, v[{j}, {own}, {i}] {float(v[j, own, i]):g}" for j, score in keys]
     return [where, f"largest scores q.k: {'; '.join(terms)}" if terms else ""]
 
 
