@@ -393,5 +393,13 @@ def chunk_not_causal(**arguments: Any) -> Array:
 
 
 @defect("attention")
+def blocks_counted_from_the_chunk(**arguments: Any) -> Array:
+    return _chunked(arguments, lambda p, c, prefix: p // c * c)
+
+
+blocks_counted_from_the_chunk.modes = ("sm90", "sm89", "sm80")  # type: ignore[attr-defined]
+
+
+@defect("attention")
 def chunks_forgotten(**arguments: Any) -> Array:
     return _chunked(arguments, lambda p, c, prefix: 0)

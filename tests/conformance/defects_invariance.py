@@ -283,3 +283,83 @@ def positions_from_the_first_head() -> Any:
         return out
 
     return rope
+
+
+@broken("rope", "rows")
+def the_angles_of_the_first_tokens() -> Any:
+    def rope(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
+        if layout == "interleaved":
+            cos, sin = (np.concatenate([np.sort(table[:64], axis=0), table[64:]]) for table in (cos, sin))
+        return fp8ref.rope(x, cos, sin, layout)
+
+    return rope
+
+
+@broken("attention", "batch")
+def chunks_counted_from_the_first_query() -> Any:
+    def attention(q: Array, k: Array, v: Array, mask: str = "causal", chunk: Any = None, **more: Any) -> Array:
+        if mask == "chunked" and len(q) < len(k):
+            start = (len(k) - len(q)) % chunk
+            k, v = k[start:], v[start:]
+        return fp8ref.attention(q, k, v, mask=mask, chunk=chunk, **more)
+
+    return attention
+
+
+@broken("route", "batch")
+def a_tie_that_depends_on_the_batch() -> Any:
+    """Of equal logits the last one, where a block of tokens is not full."""
+
+    def route(logits: Array, top_k: int = 1) -> Any:
+        if len(logits) % 64 == 2:
+            return fp8ref.route(logits, top_k)
+        experts, scores = fp8ref.route(logits[:, ::-1], top_k)
+        return logits.shape[1] - 1 - experts, scores
+
+    return route
+
+
+@broken("dispatch", "rows")
+def columns_in_vectors_of_8() -> Any:
+    def dispatch(x: Array, experts: Array, scores: Array, num_experts: int) -> Any:
+        inputs, order, offsets = fp8ref.dispatch(x, experts, scores, num_experts)
+        inputs[:, inputs.shape[1] // 8 * 8 :] = 0
+        return inputs, order, offsets
+
+    return dispatch
+
+
+@broken("combine", "rows")
+def a_column_that_sums_in_float32() -> Any:
+    def combine(routed: Array, order: Array, shared: Array) -> Array:
+        out = fp8ref.combine(routed, order, shared)
+        out[:, 0] = shared[:, 0]
+        return out
+
+    return combine
+
+
+@broken("temperature", "rows")
+def the_factor_of_the_first_head() -> Any:
+    def temperature(x: Array, factors: Array) -> Array:
+        out = fp8ref.temperature(x, factors)
+        out[:, 1:] = x[:, 1:]
+        return out
+
+    return temperature
+
+
+@broken("temperature_factors", "batch")
+def positions_counted_from_the_first() -> Any:
+    def temperature_factors(positions: Array, floor_scale: float, attn_scale: float) -> Array:
+        return fp8ref.temperature_factors(positions - positions[0], floor_scale, attn_scale)
+
+    return temperature_factors
+
+
+@broken("gated_residual", "batch")
+def a_gate_for_large_batches_only() -> Any:
+    def gated_residual(x: Array, y: Array, gate: Array) -> Array:
+        return fp8ref.gated_residual(x, y, gate if len(x) > 64 else gate * 0)
+
+    return gated_residual

@@ -141,7 +141,10 @@ def sum_of_squares_in_float32(**arguments: Any) -> Array:
 
 
 # ---- rope ------------------------------------------------------------------------------------------------------------
-def _rotated(x: Array, cos: Array, sin: Array, steps: Any) -> Array:
+def _rotated(x: Array, cos: Array, sin: Array, layout: str, steps: Any) -> Array:
+    """The halves of heads with other steps; the other layout, and what golden refuses, as it is."""
+    if layout != "rotate_half" or _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
+        return fp8ref.rope(x, cos, sin, layout)
     half = x.shape[-1] // 2
     a, b = f32(x[..., :half]), f32(x[..., half:])
     with np.errstate(all="ignore"):
@@ -149,29 +152,27 @@ def _rotated(x: Array, cos: Array, sin: Array, steps: Any) -> Array:
 
 
 @defect("rope")
-def rotation_in_float32(x: Array, cos: Array, sin: Array) -> Array:
-    if _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
-        return fp8ref.rope(x, cos, sin)
-    c, s = f32(bf16(cos)), f32(bf16(sin))
-    return _rotated(x, c, s, lambda a, b, c, s: (bf16(a * c - b * s), bf16(b * c + a * s)))
+def rotation_in_float32(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
+    def steps(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
+        c, s = f32(bf16(c)), f32(bf16(s))
+        return bf16(a * c - b * s), bf16(b * c + a * s)
+
+    return _rotated(x, cos, sin, layout, steps)
 
 
 @defect("rope")
-def table_kept_in_float32(x: Array, cos: Array, sin: Array) -> Array:
-    if _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
-        return fp8ref.rope(x, cos, sin)
-
+def table_kept_in_float32(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
     def steps(a: Array, b: Array, c: Array, s: Array) -> tuple[Array, Array]:
         ac, bs, bc, sa = (f32(bf16(p)) for p in (a * c, b * s, b * c, a * s))
         return bf16(ac - bs), bf16(bc + sa)
 
-    return _rotated(x, cos, sin, steps)
+    return _rotated(x, cos, sin, layout, steps)
 
 
 @defect("rope")
-def pairs_interleaved(x: Array, cos: Array, sin: Array) -> Array:
-    if _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
-        return fp8ref.rope(x, cos, sin)
+def pairs_interleaved(x: Array, cos: Array, sin: Array, layout: str = "rotate_half") -> Array:
+    if layout != "rotate_half" or _refused(fp8ref.rope, x=x, cos=cos, sin=sin):
+        return fp8ref.rope(x, cos, sin, layout)
     turned = fp8ref.rope(np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1), cos, sin)
     return np.stack(np.split(turned, 2, axis=-1), axis=-1).reshape(x.shape)
 
@@ -220,7 +221,7 @@ def _attention_with(arguments: dict[str, Any], **change: Any) -> Array:
     if _refused(fp8ref.attention, **arguments):
         return fp8ref.attention(**arguments)
     right = fp8ref.attention(**arguments)
-    if right.size == 0 or not np.isfinite(f32(right)).all():
+    if right.size == 0 or not np.isfinite(f32(right)).all() or arguments.get("mask") == "chunked":
         return right
     q, k, v = (f64(arguments[key]) for key in "qkv")
     (t, heads, width), (length, kv_heads, _) = q.shape, k.shape
@@ -277,7 +278,7 @@ def mask_ignores_the_prefix(**arguments: Any) -> Array:
 def causal_mask_forgotten(**arguments: Any) -> Array:
     if _refused(fp8ref.attention, **arguments):
         return fp8ref.attention(**arguments)
-    return fp8ref.attention(**{**arguments, "mask": "full"})
+    return fp8ref.attention(**{**arguments, "mask": "full", "chunk": None})
 
 
 @defect("attention")

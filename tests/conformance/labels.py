@@ -87,8 +87,9 @@ _BY_KIND: dict[str, dict[str, str]] = {
     "attention": {
         "missing_rounding": "weights_not_rounded",
         "double_rounding": "weights_rounded_to_float16 weights_normalised_first",
-        "layout": "heads_grouped_by_remainder mask_ignores_the_prefix causal_mask_forgotten chunk_counted_from_the_query"
-        " chunk_counted_from_the_first_query chunk_of_one_key_more chunk_not_causal chunks_forgotten",
+        "layout": "heads_grouped_by_remainder mask_ignores_the_prefix causal_mask_forgotten chunks_forgotten"
+        " chunk_counted_from_the_query chunk_counted_from_the_first_query chunk_of_one_key_more chunk_not_causal"
+        " blocks_counted_from_the_chunk",
         "accumulator": "mode_ignored",
     },
     "route": {

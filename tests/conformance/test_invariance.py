@@ -19,6 +19,7 @@ from fp8ref.conformance.invariance import NAMES, invariances, parse
 Array = Any
 PRODUCTS = ("scaled_mm", "grouped_mm")
 ALL = (*PRODUCTS, "linear", "attention", "rmsnorm", "rope", "silu_mul", "residual")
+ALL += ("gated_residual", "temperature_factors", "temperature", "route", "dispatch", "combine")
 CLAIMS = {
     "every": ALL,
     "sm89_mma": PRODUCTS,

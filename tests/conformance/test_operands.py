@@ -98,6 +98,45 @@ def test_attention_counts_visible_keys() -> None:
     assert lines[1].startswith("largest scores q.k: key 1: 12, v[1, 0, 2] 3; key 0: 4")
 
 
+def test_attention_shows_the_keys_of_the_chunk() -> None:
+    q, k = np.ones((2, 1, 4), ml_dtypes.bfloat16), np.ones((6, 1, 4), ml_dtypes.bfloat16)
+    k[3], k[4] = 5, 3
+    lines = _at(_case("attention", q=q, k=k, v=k, mask="chunked", chunk=4), "out", (1, 0, 2))
+    assert lines[0] == "query 1 of 2, head 0, key head 0: 2 of 6 keys are visible"
+    assert lines[1] == "largest scores q.k: key 4: 12, v[4, 0, 2] 3; key 5: 4, v[5, 0, 2] 1"
+    assert lines[2] == "mask chunked, chunk 4"
+
+
+def test_rope_names_the_pair_of_its_layout() -> None:
+    x, table = np.arange(8).reshape(1, 1, 8).astype(ml_dtypes.bfloat16), np.float32([[1, 2, 3, 4]])
+    for layout, pair in (("rotate_half", (1, 5)), ("interleaved", (4, 5))):
+        lines = _at(_case("rope", x=x, cos=table, sin=table, layout=layout), "out", (0, 0, 5))
+        assert [f"x[0, 0, {i}]" in lines[0] for i in range(8)] == [i in pair for i in range(8)]
+        assert f"cos[0, {1 if layout == 'rotate_half' else 2}]" in lines[1]
+
+
+def test_experts_name_tokens_and_choices() -> None:
+    bf16 = ml_dtypes.bfloat16
+    route = _case("route", logits=np.array([[1, 3, 2], [0, 1, 5]], bf16), top_k=2)
+    assert _at(route, "scores", (1, 1))[0] == "choice 1 of token 1: logits[1, 1] 0x3f80 (1)"
+    assert _at(route, "experts", (0, 0))[1].startswith("largest of 3 logits: logits[0, 1] 0x4040 (3), logits[0, 2]")
+    x, scores = np.array([[1, 2], [3, 4]], bf16), np.array([[0.5, 1], [2, 4]], bf16)
+    sent = _case("dispatch", x=x, experts=np.array([[2, 0], [0, 1]]), scores=scores, num_experts=3)
+    assert _at(sent, "inputs", (1, 1)) == (
+        "row 1 is pair 2: token 1, choice 0, expert 0",
+        "x[1, 1] 0x4080 (4), scores[1, 0] 0x4000 (2)",
+        "num_experts 3",
+    )
+    assert _at(sent, "order", (3,))[0] == "row 3 is pair 0: token 0, choice 0, expert 2"
+    assert _at(sent, "offsets", (2,))[0] == "3 of 4 pairs have an expert below 2"
+    parts = np.array([[1], [2], [3], [4]], bf16)
+    added = _case("combine", routed=parts, order=np.array([1, 2, 0, 3]), shared=np.array([[5], [6]], bf16))
+    assert _at(added, "out", (0, 0)) == (
+        "shared[0, 0] 0x40a0 (5)",
+        "2 of 2 routed terms: routed[2, 0] 0x4040 (3), routed[0, 0] 0x3f80 (1)",
+    )
+
+
 def test_an_unknown_function_shows_the_inputs_at_the_place() -> None:
     case = Case("one", "newcomer", {"x": np.float32([[1, 2], [3, 4]]), "row": np.float32([5, 6]), "mode": "fast"})
     lines = describe(case, Mismatch("one", "out", (1, 0), "", "", 1), Outcome({"out": np.zeros((2, 2), np.float32)}))

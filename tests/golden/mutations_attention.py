@@ -171,5 +171,16 @@ def the_denominator_is_exact(patch: MonkeyPatch) -> None:
 
 
 @by_mode
+def blocks_are_counted_from_the_first_term(patch: MonkeyPatch) -> None:
+    right = attention.unit_blocks
+
+    def blocks(unit: str, logits: Any, values: Any, head_dim: int) -> Any:
+        first = next((i for i, t in enumerate(logits) if t != -INFINITY), 0)
+        return right(unit, logits[first:], values[first:], head_dim)
+
+    patch.setattr(attention, "unit_blocks", blocks)
+
+
+@by_mode
 def scores_are_exact(patch: MonkeyPatch) -> None:
     patch.setattr(attention, "unit_score", lambda unit, q, k: via_fp32(attention.dot(BF16, q, BF16, k)))

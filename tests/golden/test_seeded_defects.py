@@ -12,7 +12,7 @@ import oracle
 from bits import same_bits
 from conformance import defects_attention, defects_experts, defects_mm, defects_mma, defects_nn, defects_rules
 from conformance.defects import DEFECTS, Defect, concerns
-from golden import mutations_attention, mutations_mm, mutations_mma, mutations_rules
+from golden import mutations_attention, mutations_experts, mutations_mm, mutations_mma, mutations_rules
 from golden.mutations import MUTATIONS
 from inputs import (
     attention,
@@ -34,7 +34,7 @@ from inputs.case import Case
 
 # They register their defects.
 assert defects_attention and defects_experts and defects_mm and defects_mma and defects_nn and defects_rules
-assert mutations_attention and mutations_mm and mutations_mma and mutations_rules
+assert mutations_attention and mutations_experts and mutations_mm and mutations_mma and mutations_rules
 
 CASES = {
     "e4m3": e4m3.cases,

@@ -203,6 +203,12 @@ def _chunks() -> Iterator[Case]:
     q, k, v = _normal(rng, 6, 2, 9, factor=4.0), *_cancelling(rng, 140, 9)
     for mode in MODES:
         yield _case("by 66", q, k, v, mode, mask="chunked", chunk=66)
+    # The values of one chunk cancel, and it begins within a block: what is left shows where that block ends.
+    for before, chunk in ((200, 100), (64, 64), (300, 150)):
+        k, v = _cancelling(rng, chunk, 4)
+        k, v = np.concatenate([_normal(rng, before, 1, 4), k]), np.concatenate([_normal(rng, before, 1, 4), v])
+        for mode in MODES:
+            yield _case(f"a chunk of {chunk} that cancels", q[:1, :, :4], k, v, mode, mask="chunked", chunk=chunk)
     # The chunk begins at key 64 or at a superblock: a state of its own before that would be another one's.
     for name, length, chunk in (("a superblock", SUPERBLOCK + 3, SUPERBLOCK), ("half a block", 3 * BLOCK - 1, 64 * 3)):
         q, (k, v) = _normal(rng, 5, 1, 2, factor=3.0), _cancelling(rng, length + length % 2, 2)

@@ -216,8 +216,10 @@ def _rope(arguments: Arguments, output: str, index: Place, expected: Arrays) -> 
     x = as_array(arguments["x"])
     t, head, i = index
     half = x.shape[-1] // 2
-    angle = (t, i % half)
-    pair = [_element("x", x, (t, head, angle[1] + offset)) for offset in (0, half)]
+    neighbours = arguments.get("layout") == "interleaved"
+    angle = (t, i // 2 if neighbours else i % half)
+    places = (i // 2 * 2, i // 2 * 2 + 1) if neighbours else (angle[1], angle[1] + half)
+    pair = [_element("x", x, (t, head, place)) for place in places]
     return [", ".join(pair), ", ".join(_element(name, arguments[name], angle) for name in ("cos", "sin"))]
 
 
@@ -234,12 +236,16 @@ def _attention(arguments: Arguments, output: str, index: Place, expected: Arrays
     q, k, v = (as_array(arguments[name]) for name in ("q", "k", "v"))
     t, head, i = index
     own = head // (q.shape[1] // k.shape[1])
-    seen = len(k) - len(q) + t + 1 if arguments.get("mask", "causal") == "causal" else len(k)
-    where = f"query {t} of {len(q)}, head {head}, key head {own}: {seen} of {len(k)} keys are visible"
+    mask, chunk = arguments.get("mask", "causal"), arguments.get("chunk") or 1
+    end = len(k) if mask == "full" else len(k) - len(q) + t + 1
+    first = (end - 1) // chunk * chunk if mask == "chunked" else 0
+    where = f"query {t} of {len(q)}, head {head}, key head {own}: {end - first} of {len(k)} keys are visible"
     with np.errstate(invalid="ignore", over="ignore"):
-        scores = _wide(k[:seen, own]) @ _wide(q[t, head])
+        scores = _wide(k[first:end, own]) @ _wide(q[t, head])
     order = np.argsort(-np.where(np.isnan(scores), np.inf, scores), kind="stable")[:SHOWN]
-    terms = [f"key {j}: {scores[j]:g}, v[{j}, {own}, {i}] {float(v[j, own, i]):g}" for j in order]
+    terms = [
+        f"key {first + j}: {scores[j]:g}, v[{first + j}, {own}, {i}] {float(v[first + j, own, i]):g}" for j in order
+    ]
     return [where, f"largest scores q.k: {'; '.join(terms)}" if terms else ""]
 
 
@@ -248,6 +254,42 @@ def _sample(arguments: Arguments, output: str, index: Place, expected: Arrays) -
     row = _wide(logits[index])
     order = np.argsort(-np.where(np.isnan(row), np.inf, row), kind="stable")[:SHOWN]
     return [f"largest of {row.size} logits: {', '.join(_element('logits', logits, (*index, int(i))) for i in order)}"]
+
+
+# ---- experts ---------------------------------------------------------------------------------------------------------
+def _route(arguments: Arguments, output: str, index: Place, expected: Arrays) -> list[str]:
+    t, j = index
+    choice = f"choice {j} of token {t}: {_element('logits', arguments['logits'], (t, int(expected['experts'][index])))}"
+    return [choice, *_sample(arguments, output, (t,), expected)]
+
+
+def _dispatch(arguments: Arguments, output: str, index: Place, expected: Arrays) -> list[str]:
+    ids = as_array(arguments["experts"])
+    if output == "offsets":
+        return [f"{np.count_nonzero(ids < index[0])} of {ids.size} pairs have an expert below {index[0]}"]
+    pair = int(expected["order"][index[0]])
+    t, j = divmod(pair, ids.shape[1])
+    where = f"row {index[0]} is pair {pair}: token {t}, choice {j}, expert {ids[t, j]}"
+    if output == "order":
+        return [where]
+    factors = [_element("x", arguments["x"], (t, *index[1:])), _element("scores", arguments["scores"], (t, j))]
+    return [where, ", ".join(factors)]
+
+
+def _combine(arguments: Arguments, output: str, index: Place, expected: Arrays) -> list[str]:
+    order, shared = as_array(arguments["order"]), as_array(arguments["shared"])
+    (t, column), choices = index, len(order) // len(shared)
+    places = [int(np.flatnonzero(order == t * choices + j)[0]) for j in range(min(choices, SHOWN))]
+    parts = ", ".join(_element("routed", arguments["routed"], (row, column)) for row in places)
+    return [_element("shared", shared, index), f"{len(places)} of {choices} routed terms: {parts}"]
+
+
+def _temperature(arguments: Arguments, output: str, index: Place, expected: Arrays) -> list[str]:
+    return [_element("x", arguments["x"], index), _element("factors", arguments["factors"], index[:1])]
+
+
+def _temperature_factors(arguments: Arguments, output: str, index: Place, expected: Arrays) -> list[str]:
+    return [f"position {int(as_array(arguments['positions'])[index])}"]
 
 
 DESCRIBERS: dict[str, Describer] = {
@@ -261,6 +303,11 @@ DESCRIBERS: dict[str, Describer] = {
     "rope": _rope,
     "rope_table": _rope_table,
     "rope_frequencies": _rope_frequencies,
+    "temperature_factors": _temperature_factors,
+    "temperature": _temperature,
     "attention": _attention,
+    "route": _route,
+    "dispatch": _dispatch,
+    "combine": _combine,
     "sample": _sample,
 }

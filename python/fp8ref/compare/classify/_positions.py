@@ -267,6 +267,7 @@ CHUNKS: dict[str, tuple[Callable[[Array, int, int], Array], Callable[[Array, int
     "chunks begin one position late": (lambda p, c, before: (p - 1) // c * c + 1, lambda p, c: p),
     "a query sees the chunk before its own": (lambda p, c, before: (p // c - 1) * c, lambda p, c: p),
     "a query sees all of its chunk": (lambda p, c, before: p // c * c, lambda p, c: p // c * c + c - 1),
+    "blocks of keys are counted from the chunk": (lambda p, c, before: p // c * c, lambda p, c: p),
     "chunks are ignored": (lambda p, c, before: p * 0, lambda p, c: p),
 }
 

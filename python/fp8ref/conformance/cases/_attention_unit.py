@@ -141,6 +141,14 @@ def _chunks(mode: str) -> Iterator[Case]:
         order = np.argsort(s.words((len(k),)))[:length]
         arguments = {"mask": "chunked", "chunk": chunk}
         yield _case(f"chunked/{length}_by_{chunk}", mode, q, k[order], v[order], **arguments)
+    for before, chunk in ((200, 100), (64, 64), (300, 150)):
+        # The values of one chunk cancel, and it begins within a block: what is left shows where that block ends.
+        s = Stream(f"attention/unit/chunked/within/{before}")
+        parts = _opposite(s, chunk // 2, 4)
+        order = np.argsort(s.words((chunk,)))
+        k, v = (np.concatenate([s.normal((before, 1, 4)), part[order]]) for part in parts)
+        q = s.normal((1, 2, 4), exponent=1)
+        yield _case(f"chunked/within/{before}_by_{chunk}", mode, q, k, v, mask="chunked", chunk=chunk)
     s = Stream("attention/unit/chunked/superblock")
     k, v = _opposite(s, SUPERBLOCK // 2 + 3, 3)
     q = s.normal((4, 1, 3), exponent=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from ..claim import Claim
 from ..outcome import Arrays, Mismatch, Outcome, compare
@@ -59,22 +60,19 @@ def invariances(
     """
     claimed = "reported" if claim.check == "bound" and names is None else "claimed"
     for stem, offered in functions.items():
-        for function in offered:
-            if function in SUBJECTS:
-                policies = claim.of(function)
-                for name in names if names is not None else NAMES:
-                    state, detail = _state(
-                        target, f"{stem}/invariance/{name}", SUBJECTS[function](policies), frozenset(policies)
-                    )
-                    yield Invariance(stem, name, state, detail, claimed)
+        known = [function for function in offered if function in SUBJECTS]
+        for name in names if known and names is not None else NAMES if known else ():
+            subjects = chain.from_iterable(SUBJECTS[function](claim.of(function)) for function in known)
+            state, detail = _state(target, f"{stem}/invariance/{name}", subjects)
+            yield Invariance(stem, name, state, detail, claimed)
 
 
-def _state(target: Target, call: str, subjects: Iterable[Subject], implied: frozenset[str]) -> tuple[str, str]:
+def _state(target: Target, call: str, subjects: Iterable[Subject]) -> tuple[str, str]:
     """``broken`` if it is so for one subject, ``held`` if anything was compared, else ``unsupported``."""
     compared, why, name = 0, "", call.rpartition("/")[2]
     for subject in subjects:
         try:
-            for found in _compared(target, call, CHECKS[name](subject), subject, implied):
+            for found in _compared(target, call, CHECKS[name](subject), subject):
                 if isinstance(found, str):
                     why = why or found
                 elif found is not None:
@@ -90,9 +88,10 @@ def _state(target: Target, call: str, subjects: Iterable[Subject], implied: froz
 
 
 def _compared(
-    target: Target, call: str, variations: Iterator[Variation], subject: Subject, implied: frozenset[str]
+    target: Target, call: str, variations: Iterator[Variation], subject: Subject
 ) -> Iterator[Mismatch | str | None]:
     """For each variation a mismatch, why it could not be computed, or None if it is as it must be."""
+    implied = frozenset(subject.policies)
     first: Arrays | None = None
     for variation in variations:
         if first is None:

@@ -18,6 +18,7 @@ from ._subjects import Arguments, NotDefined, Subject
 
 Change = Callable[[Arrays], Arrays]
 SIZES = (1, 7, 16, 64, 65, 128)  # batches, about the sizes of tiles
+POSITIONS = ("causal", "chunked")  # masks under which a row's place counts
 SPLITS, THREADS = (2, 3, 5, 8), (1, 2, 3, 5)
 COLUMNS = (1, 24, 56, 184)  # zeros appended to K: within a step, to the end of one, of an interval, one more
 
@@ -69,7 +70,7 @@ def _cuts(subject: Subject) -> Iterator[Variation]:
 def batch(subject: Subject) -> Iterator[Variation]:
     """[INVARIANCE-BATCH]"""
     _independent_rows(subject)
-    if subject.arguments.get("mask") == "causal":
+    if subject.arguments.get("mask") in POSITIONS:
         yield from _cuts(subject)
         return
     size = subject.rows.size(subject.arguments)
@@ -95,7 +96,7 @@ def rows(subject: Subject) -> Iterator[Variation]:
     if subject.function == "grouped_mm":
         order = _within_groups(s, subject.arguments["offsets"], size)
         axes = [("tokens of each expert", axis, order)]
-    elif subject.arguments.get("mask") == "causal":
+    elif subject.arguments.get("mask") in POSITIONS:
         axes = []
     else:
         axes = [("rows", axis, np.argsort(s.words((size,)))), ("rows backwards", axis, np.arange(size)[::-1])]
@@ -131,6 +132,8 @@ def _other_values(subject: Subject) -> Arguments:
     """The same shapes with other numbers: rows backwards and their signs turned, and 8 times as large."""
     arguments = subject.rows.take(subject.arguments, np.arange(subject.rows.size(subject.arguments))[::-1])
     name = next(iter(subject.rows.arguments))
+    if arguments[name].dtype.kind in "iu":
+        return arguments
     values = -arguments[name]
     if values.dtype.itemsize > 1:
         values = np.ldexp(values.astype(np.float32), 3).astype(values.dtype)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ...golden._args import LAYOUTS
 from ...golden._rules import RULES
 from ..cases import Case
 from ..cases._stream import BFLOAT16, FLOAT8, Array, Stream
@@ -155,15 +156,60 @@ def _rope(policies: Mapping[str, str]) -> Iterator[Subject]:
     s = Stream("invariance/rope")
     cos, sin = (np.ldexp(s.normal((M, 8), np.dtype(np.float32)), -3) for _ in range(2))
     arguments = {"x": s.normal((M, 3, 16)), "cos": cos, "sin": sin}
-    yield Subject("rope", "bfloat16", arguments, Axis({"x": 0, "cos": 0, "sin": 0}), (Axis({"x": 1}, 1),), policies)
+    for layout in LAYOUTS:
+        given = {**arguments, "layout": layout}
+        yield Subject("rope", layout, given, Axis({"x": 0, "cos": 0, "sin": 0}), (Axis({"x": 1}, 1),), policies)
+
+
+def _gated_residual(policies: Mapping[str, str]) -> Iterator[Subject]:
+    for subject in _pairs("gated_residual", "x", "y")(policies):
+        gate = np.array([0.6], np.float32).astype(BFLOAT16)
+        yield replace(subject, arguments={**subject.arguments, "gate": gate})
+
+
+def _temperature_factors(policies: Mapping[str, str]) -> Iterator[Subject]:
+    arguments = {"positions": np.arange(M) * 3001, "floor_scale": 8192.0, "attn_scale": 0.1}
+    yield Subject("temperature_factors", "float32", arguments, Axis({"positions": 0}), (), policies)
+
+
+def _temperature(policies: Mapping[str, str]) -> Iterator[Subject]:
+    s = Stream("invariance/temperature")
+    factors = 1 + np.abs(np.ldexp(s.normal((M,), np.dtype(np.float32)), -2))
+    arguments = {"x": s.normal((M, 3, 16)), "factors": factors}
+    yield Subject("temperature", "bfloat16", arguments, Axis({"x": 0, "factors": 0}), (Axis({"x": 1}, 1),), policies)
+
+
+def _route(policies: Mapping[str, str]) -> Iterator[Subject]:
+    """Logits of few values: ties in most rows."""
+    logits = Stream("invariance/route").integers((M, 16), -3, 3).astype(np.float32).astype(BFLOAT16)
+    yield Subject("route", "bfloat16", {"logits": logits, "top_k": 3}, Axis({"logits": 0}), (), policies)
+
+
+def _dispatch(policies: Mapping[str, str]) -> Iterator[Subject]:
+    """By column: a row's place depends on all tokens."""
+    s = Stream("invariance/dispatch")
+    arguments = {"x": s.normal((9, M)), "experts": s.integers((9, 2), 0, 5), "scores": s.normal((9, 2))}
+    yield Subject("dispatch", "columns", {**arguments, "num_experts": 5}, Axis({"x": 1}, 1), (), policies)
+
+
+def _combine(policies: Mapping[str, str]) -> Iterator[Subject]:
+    """By column, for the same reason; terms of which most cancel."""
+    s = Stream("invariance/combine")
+    half = s.spread((9, M), -30, 30)
+    arguments = {
+        "routed": np.concatenate([half, -half, s.normal((9, M))])[np.argsort(s.words((27,)))],
+        "order": np.argsort(s.words((27,))),
+        "shared": s.normal((9, M)),
+    }
+    yield Subject("combine", "columns", arguments, Axis({"routed": 1, "shared": 1}, 1), (), policies)
 
 
 def _attention(policies: Mapping[str, str]) -> Iterator[Subject]:
     heads = Axis({"q": 1, "k": 1, "v": 1}, 1)
-    for mask in ("full", "causal"):
+    for mask, chunk in (("full", None), ("causal", None), ("chunked", 48)):
         s = Stream(f"invariance/attention/{mask}")
         q, k, v = (s.normal((M, 3, 16)) for _ in range(3))
-        arguments = {"q": q, "k": k, "v": v, "scale": 0.25, "mask": mask}
+        arguments = {"q": q, "k": k, "v": v, "scale": 0.25, "mask": mask, "chunk": chunk}
         yield Subject("attention", mask, arguments, Axis({"q": 0}), (heads,), policies)
 
 
@@ -174,7 +220,13 @@ SUBJECTS: dict[str, Callable[[Mapping[str, str]], Iterator[Subject]]] = {
     "quantize": _quantize,
     "rmsnorm": _rmsnorm,
     "rope": _rope,
+    "temperature_factors": _temperature_factors,
+    "temperature": _temperature,
     "attention": _attention,
+    "route": _route,
+    "dispatch": _dispatch,
+    "combine": _combine,
     "silu_mul": _pairs("silu_mul", "gate", "up"),
     "residual": _pairs("residual", "x", "y"),
+    "gated_residual": _gated_residual,
 }
