@@ -201,6 +201,7 @@ void test_facts_of_parts() {
   ops->linear_row_facts(weights.data(), kRows, kDepth, facts.data());
   ops->linear({x.data(), weights.data(), 2, kRows, kDepth, nullptr, facts.data(), Accumulate::exact, out.data()});
   cpu::linear(x.data(), weights.data(), 2, kRows, kDepth, nullptr, nullptr, expected.data());
+  check(facts[128].finite && facts[128].low_exponent == -70, "facts of the row");
   check(expected[128].bits == 0x3F81, "above the tie");
   check(std::memcmp(out.data(), expected.data(), out.size() * sizeof(bf16)) == 0, "facts of parts");
 }
