@@ -69,6 +69,7 @@ class OpsLlama final : public Llama {
   }
 
   const LlamaConfig& config() const override { return config_; }
+  const LayerKind& layer(std::int64_t index) const override { return layers_[static_cast<std::size_t>(index)].kind; }
   void reset() override {
     cache_.set_length(0);
     image_.reset();

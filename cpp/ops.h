@@ -147,8 +147,10 @@ class Ops {
   }
 };
 
-/// With `streamed` weights, pages of the storage are given back as soon as a product has used them. [LLAMA-STREAM]
-std::unique_ptr<Ops> cpu_ops(std::shared_ptr<const WeightStorage> storage, Weights weights);
+/// With `streamed` weights, pages of the storage are given back as soon as a product has used them, those of a large
+/// weight after each part of so many bytes. [LLAMA-STREAM]
+std::unique_ptr<Ops> cpu_ops(std::shared_ptr<const WeightStorage> storage, Weights weights,
+                             std::int64_t part_bytes = std::int64_t{32} << 20);
 
 /// Memory of a device for elements of T; what it holds at first is anything.
 template <class T>

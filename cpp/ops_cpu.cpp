@@ -54,8 +54,8 @@ void linear_of_columns(const LinearArgs& a, std::int64_t stride) {
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(std::shared_ptr<const WeightStorage> storage, Weights weights)
-      : storage_(std::move(storage)), streamed_(weights == Weights::streamed) {}
+  CpuOps(std::shared_ptr<const WeightStorage> storage, Weights weights, std::int64_t part_bytes)
+      : storage_(std::move(storage)), streamed_(weights == Weights::streamed), part_bytes_(part_bytes) {}
 
   void* allocate(std::size_t bytes) override { return ::operator new(bytes); }
   void release(void* data) noexcept override { ::operator delete(data); }
@@ -92,16 +92,32 @@ class CpuOps final : public Ops {
     cpu::dequantize(codes, rows, cols, scales, OutDtype::bfloat16, out);
   }
   void scaled_mm(const ScaledMmArgs& args) override {
-    cpu::scaled_mm(args);
-    used(bytes_of(static_cast<const e4m3*>(args.b), args.n, args.k));
+    in_parts(static_cast<const e4m3*>(args.b), args.m, args.n, args.k, static_cast<bf16*>(args.out),
+             [&](const e4m3* w, std::int64_t first, std::int64_t rows, bf16* out) {
+               ScaledMmArgs part = args;
+               part.b = w;
+               part.n = rows;
+               part.b_scale.data = args.b_scale.of_row(first);
+               if (part.bias != nullptr) part.bias += first;
+               part.out = out;
+               cpu::scaled_mm(part);
+             });
   }
   void linear_row_facts(const bf16* rows, std::int64_t n, std::int64_t k, RowFacts* facts) override {
-    cpu::linear_row_facts(rows, n, k, facts);
-    used(bytes_of(rows, n, k));
+    const std::int64_t most = rows_of_part(n, k * std::int64_t{sizeof(bf16)});
+    for (std::int64_t first = 0; first < n; first += most) {
+      const std::int64_t count = std::min(most, n - first);
+      cpu::linear_row_facts(rows + first * k, count, k, facts + first);
+      used(bytes_of(rows + first * k, count, k));
+    }
   }
   void linear(const LinearArgs& args) override {
-    exact_or_unit(args);
-    used(bytes_of(args.w, args.n, args.k));
+    in_parts(args.w, args.m, args.n, args.k, args.out,
+             [&](const bf16* w, std::int64_t first, std::int64_t rows, bf16* out) {
+               const float* bias = args.bias == nullptr ? nullptr : args.bias + first;
+               const RowFacts* facts = args.facts == nullptr ? nullptr : args.facts + first;
+               exact_or_unit({args.x, w, args.m, rows, args.k, bias, facts, args.accumulate, out});
+             });
   }
   void rope(const RopeArgs& a) override { cpu::rope(a.x, a.tokens, a.heads, a.half, a.cos, a.sin, a.layout, a.out); }
   void temperature(const bf16* x, std::int64_t tokens, std::int64_t width, const float* factors, bf16* out) override {
@@ -143,11 +159,9 @@ class CpuOps final : public Ops {
   void grouped_mm(const GroupedMmArgs& args, std::span<const e4m3* const> weights) override {
     cpu::for_groups(args.offsets, args.experts, [&](std::int64_t expert, std::int64_t, std::int64_t) {
       ScaledMmArgs one = cpu::group(args, expert);
-      const std::span<const std::byte> bytes = bytes_of(weights[static_cast<std::size_t>(expert)], one.n, one.k);
-      one.b = bytes.data();
-      storage_->prefetch(bytes);
-      cpu::scaled_mm(one);
-      used(bytes);
+      one.b = weights[static_cast<std::size_t>(expert)];
+      storage_->prefetch(bytes_of(static_cast<const e4m3*>(one.b), one.n, one.k));
+      scaled_mm(one);
     });
   }
   void grouped_linear(const GroupedLinearArgs& a) override {
@@ -156,11 +170,8 @@ class CpuOps final : public Ops {
       const std::span<const std::byte> bytes = bytes_of(w, a.n, a.k, a.w_stride);
       const LinearArgs one{a.x + row * a.k, w, rows, a.n, a.k, nullptr, nullptr, a.accumulate, a.out + row * a.n};
       storage_->prefetch(bytes);
-      if (a.w_stride == 0) {
-        exact_or_unit(one);
-      } else {
-        linear_of_columns(one, a.w_stride);
-      }
+      if (a.w_stride == 0) return linear(one);
+      linear_of_columns(one, a.w_stride);
       used(bytes);
     });
   }
@@ -171,14 +182,38 @@ class CpuOps final : public Ops {
     if (streamed_) storage_->release(weights);
   }
 
+  /// How many of a weight's n rows are worked on before their pages are given back: whole blocks of scales.
+  std::int64_t rows_of_part(std::int64_t n, std::int64_t row_bytes) const {
+    constexpr std::int64_t kBlock = 128;
+    if (!streamed_ || n * row_bytes <= part_bytes_) return std::max<std::int64_t>(n, 1);
+    return std::max(kBlock, part_bytes_ / row_bytes / kBlock * kBlock);
+  }
+
+  /// out (m, n), some columns after the other: product(w, first, rows, out) makes columns first to first + rows - 1
+  /// with these rows of the weight.
+  template <class T, class Product>
+  void in_parts(const T* w, std::int64_t m, std::int64_t n, std::int64_t k, bf16* out, const Product& product) const {
+    const std::int64_t most = rows_of_part(n, k * std::int64_t{sizeof(T)});
+    std::vector<bf16> columns(most < n ? static_cast<std::size_t>(m * most) : 0);
+    for (std::int64_t first = 0; first < n; first += most) {
+      const std::int64_t rows = std::min(most, n - first);
+      product(w + first * k, first, rows, most < n ? columns.data() : out);
+      used(bytes_of(w + first * k, rows, k));
+      for (std::int64_t i = 0; i < m && most < n; ++i) {
+        std::copy_n(columns.data() + i * rows, rows, out + i * n + first);
+      }
+    }
+  }
+
   const std::shared_ptr<const WeightStorage> storage_;
   const bool streamed_;
+  const std::int64_t part_bytes_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ops> cpu_ops(std::shared_ptr<const WeightStorage> storage, Weights weights) {
-  return std::make_unique<CpuOps>(std::move(storage), weights);
+std::unique_ptr<Ops> cpu_ops(std::shared_ptr<const WeightStorage> storage, Weights weights, std::int64_t part_bytes) {
+  return std::make_unique<CpuOps>(std::move(storage), weights, part_bytes);
 }
 
 }  // namespace fp8ref

@@ -168,10 +168,26 @@ class Model {
       temperature["attn_scale"] = c.temperature->attn_scale;
       out["temperature"] = temperature;
     }
+    nb::list layers;
+    for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) layers.append(kind(llama_->layer(i)));
+    out["layers"] = layers;
     return out;
   }
 
  private:
+  /// A layer in the words of the golden LayerKind.
+  static nb::dict kind(const LayerKind& layer) {
+    nb::dict out;
+    const bool rotated = layer.rope == RopeLayout::rotate_half;
+    out["attention"] = layer.cross ? "cross" : "self";
+    out["rope"] = !layer.rope ? "none" : rotated ? "rotate_half" : "interleaved";
+    out["chunk"] = layer.chunk == 0 ? nb::none() : nb::cast(layer.chunk);
+    out["qk_norm"] = layer.cross ? "weighted" : layer.qk_norm ? "weightless" : "none";
+    out["temperature"] = layer.temperature;
+    out["mlp"] = layer.moe ? "moe" : "dense";
+    return out;
+  }
+
   /// Holds the model for one call. A second caller gets an error: waiting would hang where a callback calls back.
   class Turn {
    public:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from model.tiny import write_tiny
 
+CONFIG = "config.json"
 SINGLE = "model.safetensors"
 Q = "model.layers.0.self_attn.q_proj"
 NORM = "model.norm.weight"
@@ -30,6 +33,14 @@ def joined(header: Header | bytes, data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+@functools.cache
+def _sound(scheme: str, changes: str) -> tuple[bytes, str]:
+    """The files of a tiny checkpoint: quantizing takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder = write_tiny(Path(parent) / "model", scheme, **json.loads(changes))
+        return (folder / SINGLE).read_bytes(), (folder / CONFIG).read_text()
+
+
 class Damaged:
     """A tiny checkpoint to be changed, made with the arguments of ``write_tiny``.
 
@@ -37,9 +48,13 @@ class Damaged:
     """
 
     def __init__(self, folder: Path, scheme: str = "channel_token", **changes: Any) -> None:
-        self.folder = write_tiny(folder, scheme, **changes)
-        self.header, self.data = split(self.folder)
-        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        self.folder = folder
+        file, config = _sound(scheme, json.dumps(changes))
+        folder.mkdir(parents=True)
+        self.file.write_bytes(file)
+        (folder / CONFIG).write_text(config)
+        self.header, self.data = split(folder)
+        self.config: dict[str, Any] = json.loads(config)
 
     @property
     def text(self) -> dict[str, Any]:
@@ -62,7 +77,7 @@ class Damaged:
         return self.save_config()
 
     def save_config(self) -> Path:
-        (self.folder / "config.json").write_text(json.dumps(self.config))
+        (self.folder / CONFIG).write_text(json.dumps(self.config))
         return self.folder
 
     def bytes_of(self, name: str) -> bytes:

@@ -194,6 +194,13 @@ def test_a_list_for_other_layers_is_refused_before_it_is_built(key: str) -> None
         llama4(num_hidden_layers=2**31 - 1, **{key: values[key]})
 
 
+@pytest.mark.parametrize(("model", "layers"), [("scout", 3), ("maverick", 4), ("mllama", 4)])
+def test_more_layers_than_tensors(refuses: Refuses, tmp_path: Path, model: str, layers: int) -> None:
+    tiny = Damaged(tmp_path / "model", model=model)
+    tiny.text.update(num_hidden_layers=2**31 - 1, no_rope_layers=[])
+    refuses(tiny.save_config(), f"model.layers.{layers}.")
+
+
 @pytest.mark.parametrize("names", NAMES)
 @pytest.mark.parametrize("model", MODELS[1:])
 def test_every_model_opens(opens: Opens, tmp_path: Path, model: str, names: str) -> None:

@@ -8,6 +8,7 @@
 #if defined(__linux__)
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #endif
 
 #include "check.h"
@@ -180,9 +181,12 @@ void test_streaming(const std::filesystem::path& folder) {
   check(bytes > 30'000'000'000, "the size of two layers of experts: " + std::to_string(bytes));
   check(read == 0, std::to_string(read) + " pages of weights were read by opening");
 
+  struct statfs system;
+  if (statfs(path.c_str(), &system) != 0 || system.f_type == 0x01021994) return;  // tmpfs: memory reads nothing ahead
+
   const std::vector<MlpWeights>& experts = weights.layers[3].moe->experts;
   const Bytes chosen = stored_bytes(experts[5].gate_proj);
-  check(chosen[chosen.size() / 2] == std::byte{0} && read_pages(chosen) > 0, "a page that is used is seen");
+  check(chosen[chosen.size() / 2] == std::byte{0} && read_pages(chosen) > 1, "what follows a page is read too");
   weights.storage->prefetch(chosen);
   const std::size_t all = pages(chosen).size() / kPage;
   for (int i = 0; i < 1000 && read_pages(chosen) < all; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -289,6 +289,10 @@ const Damage kUnsupported[] = {
        t.config["quantization_config"] = Tiny::scheme(R"("strategy": "block", "block_structure": [64, 64])",
                                                       R"("strategy": "group", "group_size": 128, "dynamic": true)");
      })},
+    {Family::llama, "block_structure", blocks([](Tiny& t) {
+       t.config["quantization_config"] = Tiny::scheme(R"("strategy": "block", "block_structure": [128, 128, 128])",
+                                                      R"("strategy": "group", "group_size": 128, "dynamic": true)");
+     })},
     {Family::llama, "input_activations", blocks([](Tiny& t) {
        t.config["quantization_config"] = Tiny::scheme(R"("strategy": "block", "block_structure": "128x128")",
                                                       R"("strategy": "token", "dynamic": true)");

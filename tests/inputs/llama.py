@@ -98,15 +98,15 @@ class Model:
 
 
 def numbers(**changes: Any) -> dict[str, Any]:
-    """A configuration of two layers."""
+    """A configuration of two layers; K of more than one step of a tensor core, with a tail."""
     return {
         "vocab_size": 40,
-        "hidden_size": 64,
-        "intermediate_size": 96,
+        "hidden_size": 40,
+        "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
-        "head_dim": 32,
+        "head_dim": 16,
         "max_position_embeddings": 128,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
@@ -116,11 +116,27 @@ def numbers(**changes: Any) -> dict[str, Any]:
     }
 
 
+def _cancelling(model: Model) -> Model:
+    """The sums of q_proj are zero but for its bias: the first norm gives each number twice, with weights w and -w.
+
+    What a tensor core drops of products of different size is then all that it shows. Where values are near the largest
+    number too, their sums overflow in its attention.
+    """
+    tensors, q = model.tensors, "model.layers.0.self_attn.q_proj.weight"
+    for name in ("model.embed_tokens.weight", "model.layers.0.input_layernorm.weight"):
+        half = tensors[name].shape[-1] // 2
+        tensors[name][..., half:] = tensors[name][..., :half]
+    wide = tensors[q][:, :half].astype(np.float32)
+    wide = np.ldexp(wide, np.arange(wide.size).reshape(wide.shape) % 20).astype(tensors[q].dtype)
+    tensors[q] = np.concatenate([wide, -wide], axis=1)
+    return model
+
+
 @cache
 def models() -> list[Model]:
     """One Llama 3 for each kind of projection and activation."""
     tied = numbers(tie_word_embeddings=True, rope_scaling=LLAMA3, rope_theta=5e5)
-    grouped = numbers(num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6)
+    grouped = numbers(num_attention_heads=4, num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-6)
     small = numbers(hidden_size=32, intermediate_size=40, head_dim=8, num_hidden_layers=1)
     dynamic = Scheme("compressed_tensors.channel")
     static = Scheme("compressed_tensors.tensor", "static")
@@ -134,8 +150,9 @@ def models() -> list[Model]:
         Model("dynamic sm90", tied, "sm90_wgmma", dynamic),
         Model("static, biased", grouped, "exact", Scheme("autofp8.per_tensor", "static", bias=True)),
         Model("static sm90", grouped, "sm90_wgmma", static),
-        # Values near the largest number: their sums overflow in a tensor core.
-        Model("hard mode sm90", small, "sm90", Scheme(bias=True), {"v_proj.bias": 128, "o_proj.weight": -126}),
+        _cancelling(
+            Model("hard mode sm90", small, "sm90", Scheme(bias=True), {"v_proj.bias": 128, "o_proj.weight": -126})
+        ),
     ]
 
 

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
-import torch
-from torch.nn import functional
-from transformers.models.llama4.modeling_llama4 import apply_rotary_emb
-
 Change = Callable[[Any], None]
 
 
@@ -44,6 +40,9 @@ def _drop_shared_expert(model: Any) -> None:
 
 def _rope_on_nope_layers(model: Any) -> None:
     """The temperature stays: it is not what is tested here."""
+    import torch
+    from transformers.models.llama4.modeling_llama4 import apply_rotary_emb
+
     rotary = model.language_model.model.rotary_emb
 
     def rotate(module: Any, _: Any, out: Any) -> Any:
@@ -86,10 +85,10 @@ def _router(score: Callable[[Any, Any], Any]) -> Change:
     """Another score of the chosen experts; ``score`` gets all logits (T, E), and those chosen (T, k)."""
 
     def forward(router: Any, x: Any) -> Any:
-        logits = functional.linear(x, router.weight)
-        values, indices = torch.topk(logits, router.top_k, dim=1)
+        _, logits = type(router).forward(router, x)
+        values, indices = logits.topk(router.top_k, dim=1)
         scores = score(logits.float(), values.float()).to(logits.dtype)
-        return torch.zeros_like(logits).scatter_(1, indices, scores), logits
+        return logits.new_zeros(logits.shape).scatter_(1, indices, scores), logits
 
     def change(model: Any) -> None:
         for part in _moe(model):
@@ -109,6 +108,8 @@ def _no_temperature(model: Any) -> None:
 
 
 def _no_qk_norm(model: Any) -> None:
+    import torch
+
     for attention in _attentions(model, rope=True):
         attention.qk_norm = torch.nn.Identity()
 
@@ -145,6 +146,8 @@ def _no_tanh(model: Any) -> None:
 
 
 def _no_cross_norms(model: Any) -> None:
+    import torch
+
     for layer in _cross(model):
         layer.cross_attn.q_norm = layer.cross_attn.k_norm = torch.nn.Identity()
 

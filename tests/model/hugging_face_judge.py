@@ -7,11 +7,7 @@ import functools
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional
-from transformers.models.llama4.modeling_llama4 import Llama4Router
 
-from model.hugging_face import Float32Sums
 from model.hugging_face_tiny import HIDDEN, KINDS, PATCHES, TILES, VOCABULARY, bf16, load
 from model.hugging_face_tiny_fp8 import RECIPES, fp8
 
@@ -32,6 +28,8 @@ def prompts() -> Any:
 @functools.cache
 def vision_states() -> Any:
     """What stands for an image: bfloat16 (1, image tokens, HIDDEN)."""
+    import torch
+
     values = np.random.default_rng(3).standard_normal((1, TILES * PATCHES, HIDDEN)).astype(np.float32)
     return torch.from_numpy(values).to(torch.bfloat16)
 
@@ -49,30 +47,36 @@ def judge(name: str) -> Any:
     return load(fp8(name), **RECIPES[name].reading) if name in RECIPES else load(bf16(name))
 
 
-@torch.no_grad()
-def logits(model: Any, states: torch.Tensor | None = None) -> torch.Tensor:
+def logits(model: Any, states: Any = None) -> Any:
     """Logits (PROMPTS, LENGTH, V) of the prompts, one at a time; ``states`` are Mllama's image."""
+    import torch
+
+    from model.hugging_face import Float32Sums
+
     image: dict[str, Any] = {}
     if states is not None:
         # Without a mask Hugging Face's attention would be causal over the image's tokens as well.
         tiles = states.shape[1] // PATCHES
         mask = torch.ones(1, LENGTH, 1, tiles, dtype=torch.int64)
         image = {"cross_attention_states": states, "cross_attention_mask": mask}
-    with Float32Sums():
+    with torch.no_grad(), Float32Sums():
         rows = torch.from_numpy(prompts())
         return torch.cat([model(input_ids=row[None], use_cache=False, **image).logits for row in rows])
 
 
 @functools.cache
-def reference(name: str, image: str = "none") -> torch.Tensor:
+def reference(name: str, image: str = "none") -> Any:
     """Logits of the right model; ``image`` is none or states."""
     return logits(judge(name), vision_states() if image == "states" else None)
 
 
 @functools.cache
-def kept(kind: str) -> torch.Tensor:
+def kept(kind: str) -> Any:
     """Which positions (PROMPTS, LENGTH) a comparison keeps: in all routers the choice is clear."""
-    margins: list[torch.Tensor] = []
+    import torch
+    from transformers.models.llama4.modeling_llama4 import Llama4Router
+
+    margins: list[Any] = []
 
     def note(router: Any, _: Any, out: Any) -> None:
         best = out[1].float().topk(router.top_k + 1, dim=1).values
@@ -88,12 +92,14 @@ def kept(kind: str) -> torch.Tensor:
     return torch.stack(margins).view(PROMPTS, len(routers), LENGTH).amin(1) >= MARGIN
 
 
-def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def cosines(a: Any, b: Any) -> Any:
     """Of each position's logits."""
+    from torch.nn import functional
+
     return functional.cosine_similarity(a.double(), b.double(), dim=-1)
 
 
-def agreement(name: str, other: torch.Tensor, image: str = "none") -> float:
+def agreement(name: str, other: Any, image: str = "none") -> float:
     """Median cosine of logits with those of Hugging Face's bf16 model, over the positions kept."""
     kind = kind_of(name)
     return float(cosines(reference(kind, image), other)[kept(kind)].median())

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 
 from fp8ref.demo import default_cache
 from fp8ref.demo.fetch import published
@@ -233,6 +231,9 @@ KINDS = {
 
 def _filled(kind: Kind) -> Any:
     """The model with its weights in bf16. Buffers keep their types: some are complex."""
+    import torch
+    import transformers
+
     model = getattr(transformers, kind.model)(getattr(transformers, kind.config)(**kind.configs))
     random = np.random.default_rng(0)
     for name, parameter in sorted(model.named_parameters()):
@@ -246,6 +247,7 @@ def _filled(kind: Kind) -> Any:
 def cache() -> Path:
     """Where the folders of these versions are kept: outside of the tree, made once."""
     import llmcompressor
+    import transformers
 
     sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("hugging_face_tiny*.py"))]
     digest = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
@@ -263,6 +265,9 @@ def bf16(kind: str) -> Path:
 
 def text_only(kind: str) -> Path:
     """The text model alone, as Hugging Face writes it: other names, and the text's config at the top."""
+    import torch
+    import transformers
+
     folder = cache() / f"{kind}-text"
     if not folder.is_dir():
         with published(folder) as work:
@@ -279,6 +284,9 @@ def text_only(kind: str) -> Path:
 
 def load(folder: Path, **changes: Any) -> Any:
     """A checkpoint as Hugging Face runs it, in bf16; ``changes`` are for its quantization config."""
+    import torch
+    import transformers
+
     config = transformers.AutoConfig.from_pretrained(folder)
     if changes:
         config.quantization_config.update(changes)

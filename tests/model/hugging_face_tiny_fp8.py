@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fp8ref.demo.fetch import published
-from model.hugging_face import Float32Sums
 from model.hugging_face_tiny import VOCABULARY, bf16, cache, load
 
 SCOUT_IGNORE = ("re:.*lm_head", "re:.*self_attn", "re:.*router", "re:.*vision_model", "re:.*multi_modal_projector")
@@ -89,6 +88,8 @@ def _calibration() -> dict[str, Any]:
 def _write(recipe: Recipe, folder: Path) -> None:
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import QuantizationModifier
+
+    from model.hugging_face import Float32Sums
 
     modifier = dict(recipe.modifier)
     if "observer" in modifier:

@@ -13,12 +13,6 @@ import pytest
 
 from fp8ref.checkpoint import Checkpoint, LlamaReader
 from fp8ref.golden import llama
-
-pytest.importorskip("transformers")
-pytest.importorskip("llmcompressor")
-
-import torch
-
 from model import hugging_face_judge as judge
 from model.hugging_face_tiny_fp8 import fp8
 
@@ -119,6 +113,8 @@ DEFECTS: dict[str, dict[str, Defect]] = {
 
 
 def _agreement(name: str, **changes: Callable[..., Any]) -> float:
+    import torch
+
     reader = LlamaReader(Checkpoint(fp8(name)))
     weights = llama.prepare(reader.weights())
     ops = SimpleNamespace(**{**vars(right), **changes})

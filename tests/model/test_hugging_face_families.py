@@ -19,12 +19,6 @@ from safetensors import safe_open
 import fp8ref
 from bits import assert_same_bits
 from fp8ref.model import Model
-
-pytest.importorskip("transformers")
-pytest.importorskip("llmcompressor")
-
-import torch
-
 from model import ablations
 from model import hugging_face_judge as judge
 from model.hugging_face_tiny import KINDS, bf16, text_only
@@ -61,10 +55,12 @@ def _model(name: str, backend: str = "cpu") -> Model:
     return fp8ref.load(_folder(name), backend=backend)
 
 
+def _states(image: str) -> Any:
+    return judge.vision_states() if image == "states" else None
+
+
 def _arguments(image: str) -> dict[str, Any]:
-    if image == "none":
-        return {}
-    return {"vision_states": judge.vision_states()}
+    return {} if image == "none" else {"vision_states": _states(image)}
 
 
 @functools.cache
@@ -78,6 +74,8 @@ def _ours(name: str, image: str) -> Any:
     ("name", "mistake"), [(name, mistake) for name, table in ablations.ABLATIONS.items() for mistake in table]
 )
 def test_hugging_face_sees_the_mistake(name: str, mistake: str) -> None:
+    import torch
+
     ablation = ablations.ABLATIONS[name][mistake]
     kind = judge.kind_of(name)
     image = judge.IMAGES[kind][-1]
@@ -88,10 +86,6 @@ def test_hugging_face_sees_the_mistake(name: str, mistake: str) -> None:
     found = ablation.statistic(cosines, judge.kept(kind))
     print(f"{name}, {mistake}: {found:.4f}")
     assert found < (ablation.below or judge.BOUNDS[kind])
-
-
-def _states(image: str) -> Any:
-    return judge.vision_states() if image == "states" else None
 
 
 def test_hugging_face_sees_the_image() -> None:
@@ -132,6 +126,8 @@ def test_hugging_face_agrees_with_itself(name: str, image: str) -> None:
 
 @pytest.mark.parametrize(("name", "image"), CASES)
 def test_it_agrees_with_hugging_face(name: str, image: str, record_property: pytest.RecordProperty) -> None:
+    import torch
+
     kind = judge.kind_of(name)
     ours = torch.from_numpy(_ours(name, image))
     found = judge.agreement(name, ours, image)

@@ -175,7 +175,7 @@ DEFECTS = (
         "blocks before the chunk are read",
         "attention_unit_run.h",
         "first_seen > run_begin ? first_seen : run_begin",
-        "run_begin",
+        "first_seen < 0 ? first_seen : run_begin",
         "attention_unit",
     ),
     Defect("a rank from behind", "stable_sort.h", "+ peers.before)", "+ peers.count - 1 - peers.before)", "route"),

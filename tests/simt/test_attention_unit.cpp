@@ -107,26 +107,32 @@ void test_chunks() {
   }
 }
 
-/// Keys and values of the chunks before are not read.
+/// Keys and values of the chunks before are not read, by runs of one block (one kv head) and of a superblock.
 void test_hidden_chunks() {
   for (const Accumulate mode : {Accumulate::sm80, Accumulate::sm90}) {
-    Problem problem({3, 5000, 1, 2, 64, Mask::chunked, 2400}, 14);
-    const Hidden k(problem.k, 4736 * 64), v(problem.v, 4736 * 64);  // the block that key 4800 is in
-    problem.compare("chunks that are not read", mode, cuda::Repair::special, k.data(), v.data());
+    for (const std::int64_t kv_heads : {1, 2}) {
+      const Problem problem({3, 5000, kv_heads, 2, 64, Mask::chunked, 2400}, 14);
+      const std::int64_t hidden = 4736 * kv_heads * 64;  // up to the block that key 4800 is in
+      const Hidden k(problem.k, hidden), v(problem.v, hidden);
+      problem.compare("chunks that are not read", mode, cuda::Repair::special, k.data(), v.data());
+    }
   }
 }
 
-/// Equal weights and values that cancel: what is left are the roundings, so the order of all merges shows.
+/// Equal weights and values that cancel: what is left are the roundings, so the order of all merges shows. A chunk's
+/// values cancel by themselves, and it begins within a superblock.
 void test_order() {
-  for (const std::int64_t q_len : {1, 150}) {
-    Problem problem({q_len, 4400, 1, 2, 64}, 10);
+  for (const Shape& shape :
+       {Shape{1, 4400, 1, 2, 64}, Shape{150, 4400, 1, 2, 64}, Shape{1, 4400, 1, 2, 64, Mask::chunked, 2200}}) {
+    Problem problem(shape, 10);
     for (bf16& x : problem.q) x.bits = 0;
     for (bf16& x : problem.v) {  // of 24 binades
       x.bits = static_cast<std::uint16_t>((x.bits & 0x807F) | (115 + problem.random() % 24) << 7);
     }
-    const std::size_t d = 64, rows = problem.v.size() / d;
-    for (std::size_t i = 0; i < problem.v.size() / 2; ++i) {
-      problem.v[(rows - 1 - i / d) * d + i % d].bits = problem.v[i].bits ^ 0x8000;
+    for (std::int64_t first = shape.chunk, last = shape.kv_len - 1; first < last; ++first, --last) {
+      for (std::int64_t i = 0; i < 64; ++i) {
+        set(problem.v, last * 64 + i, problem.v[static_cast<std::size_t>(first * 64 + i)].bits ^ 0x8000);
+      }
     }
     problem.compare("cancelling values", Accumulate::sm90, cuda::Repair::none);
   }

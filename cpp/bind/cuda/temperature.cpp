@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bind/cuda/cuda.h"
+#include "fp8ref/round.h"
+#include "fpenv.h"
 
 namespace {
 
 using namespace fp8ref::bind;
 
-void temperature_factors(Address positions, std::int64_t count, float floor_scale, float attn_scale, Address factors,
+void temperature_factors(Address positions, std::int64_t count, double floor_scale, double attn_scale, Address factors,
                          Address stream) {
-  fp8ref::cuda::temperature_factors(at<const std::int64_t>(positions), count, floor_scale, attn_scale,
-                                    at<float>(factors), stream_at(stream));
+  const fp8ref::cpu::FpEnv env;  // for the rounding of both
+  fp8ref::cuda::temperature_factors(at<const std::int64_t>(positions), count, fp8ref::rn32(floor_scale),
+                                    fp8ref::rn32(attn_scale), at<float>(factors), stream_at(stream));
 }
 
 /// x, out: (tokens, width); factors: (tokens,)

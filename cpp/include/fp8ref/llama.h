@@ -53,6 +53,8 @@ class Llama {
   virtual ~Llama() = default;
 
   virtual const LlamaConfig& config() const = 0;
+  /// What a layer computes. [LLAMA-LAYERS]
+  virtual const LayerKind& layer(std::int64_t index) const = 0;
 
   /// Forgets the KV cache, and the image.
   virtual void reset() = 0;

@@ -14,7 +14,7 @@ them would mean waiting for the device; there it is the caller's duty that
 - ``experts`` of dispatch lie in [0, num_experts), and ``order`` of combine is a permutation: others make kernels read
   and write out of bounds.
 
-Numbers that are no arrays to the kernels (``scale_ub``, ``out_scale``, ``eps``, the ``scale`` of attention) are read
-from a device array where one is given, which waits for the stream. All operands must be on one device; scales, offsets,
-positions and frequencies may be on the host, and are copied.
+Numbers that are no arrays to the kernels (``scale_ub``, ``out_scale``, ``eps``, the ``scale`` of attention, those of
+temperature_factors) are read from a device array where one is given, which waits for the stream. All operands must be
+on one device; scales, offsets, positions and frequencies may be on the host, and are copied.
 """

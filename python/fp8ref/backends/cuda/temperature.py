@@ -12,9 +12,10 @@ from ._call import BFLOAT16, FLOAT32, Call
 
 def temperature_factors(positions: Any, floor_scale: float, attn_scale: float) -> Any:
     """The factor of the queries at each position: :func:`fp8ref.temperature_factors` where the positions are."""
-    with Call("temperature_factors", {"positions": positions}) as call:
+    numbers = {"floor_scale": floor_scale, "attn_scale": attn_scale}
+    with Call("temperature_factors", {"positions": positions}, numbers) as call:
         index = position_array("temperature_factors", call.shown("positions"))
-        floor, scale = temperature_scales(floor_scale, attn_scale)
+        floor, scale = temperature_scales(call.read("floor_scale"), call.read("attn_scale"))
         factors = call.empty(index.shape, FLOAT32)
         arguments = (call.place("positions", index), index.size, floor, scale)
         _cuda.temperature_factors(*arguments, factors.address, call.stream)
