@@ -13,7 +13,9 @@ from meta.tree import ROOT
 RECORD = json.loads((ROOT / "spec/evidence/exhaustive.json").read_text(encoding="utf-8"))
 SWEEP = (ROOT / "tests/cpp/sweep.cpp").read_text(encoding="utf-8")
 # fp32 has 2**32 patterns, 2**31 - 2**23 - 1 of them positive and finite; bf16 has 2**16.
-INPUTS = {"fp32": 2**32, "fp32 > 0": 2**31 - 2**23 - 1, "bf16": 2**16}
+# Whole numbers: those below 2**24, the larger ones up to the largest, and infinity.
+WHOLE = 2**24 + (0x7F800000 - 0x4B800000) + 1
+INPUTS = {"fp32": 2**32, "fp32 > 0": 2**31 - 2**23 - 1, "fp32, whole": WHOLE, "bf16": 2**16}
 
 
 def test_every_function_of_the_sweep_is_recorded() -> None:
