@@ -34,7 +34,7 @@ def temperature_factors(positions: Any, floor_scale: float, attn_scale: float) -
     Example:
         >>> import fp8ref
         >>> fp8ref.temperature_factors([0, 8191], 8192, 0.1).tolist()
-        [1.0, 1.0693147182464600]
+        [1.0, 1.06931471824646]
     """
     check_environment("temperature_factors")
     index = position_array("temperature_factors", positions)
