@@ -35,7 +35,7 @@ def test_every_bit_was_right(record: dict[str, Any]) -> None:
 
 
 def test_streaming_kept_less_than_a_layer(record: dict[str, Any]) -> None:
-    """[LLAMA-STREAM]: less than one in ten of the checkpoint's bytes; and mapped weights show that this says something."""
+    """[LLAMA-STREAM]: less than a tenth of the checkpoint's bytes, and mapped weights show that this says something."""
     peaks = {run["weights"]: run["peak_resident_bytes"] for run in record["runs"]}
     assert 10 * peaks["streamed"] < record["checkpoint_bytes"]
     assert peaks["streamed"] < peaks["mapped"] // 4
