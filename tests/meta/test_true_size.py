@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The records of single layers at their true sizes: both models, nothing that differs, and the memory that was saved."""
+"""The records of single layers at true size: both models, nothing that differs, and the memory that was saved."""
 
 from __future__ import annotations
 
