@@ -53,7 +53,7 @@ def _decode(settings: Settings, accumulate: str) -> Rows:
     peak = timing.copy_bandwidth()
     taken = [_wall(partial(loaded.generate, prompt, count)) for count in (1, 1 + NEW)]
     token = (taken[1] - taken[0]) / NEW
-    moved = per_token(loaded.config, 1)[0]
+    moved = per_token(loaded.config, lambda _: 1)[0]
     label = f"decode of {LAYERS[settings.level]} layers of 8B, batch 1, {accumulate}"
     yield row(
         f"{label}, GB/s of weights against a copy ({1 / token:.1f} tokens/s)", moved / token / GIGA, peak / GIGA, 0.55

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ..golden.llama import LlamaConfig
+from ..checkpoint.layout import attention_shapes, expert_shapes, mlp_shapes
+from ..golden.llama import LayerKind, LlamaConfig
 from .measure import GIGA, Figure, bandwidth, matmul, seconds
 
 PREFILL = {"cpu": 256, "golden": 16}
@@ -22,17 +25,32 @@ def _matmul_rate() -> float:
     return m * n * k / seconds(matmul(m, n, k))[0]
 
 
-def per_token(config: LlamaConfig, weight_bytes: int) -> tuple[int, int]:
-    """(bytes read, multiply-adds) of one decoded token, attention left out: each weight once.
+def per_token(config: LlamaConfig, bytes_of: Callable[[str], int]) -> tuple[int, int]:
+    """(bytes read, multiply-adds) of one decoded token, attention left out: each weight that it meets, once.
 
-    Embeddings count only as ``lm_head``: one row of the table is not worth counting.
+    ``bytes_of`` an element of the weight of a module. Of the experts a token meets as many as it chooses, and the first
+    ones stand for those. Cross-attention counts nothing: there is no image. Embeddings count only as ``lm_head``: one
+    row of the table is not worth counting.
     """
-    c = config
-    q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-    layer = 2 * q * c.hidden_size + 2 * kv * c.hidden_size + 3 * c.intermediate_size * c.hidden_size
-    projections = layer * c.num_hidden_layers
-    head = c.vocab_size * c.hidden_size
-    return projections * weight_bytes + 2 * head, projections + head
+    macs = config.vocab_size * config.hidden_size
+    nbytes = 2 * macs
+    for index in range(config.num_hidden_layers):
+        for path, shape in _met(config, config.layer(index)).items():
+            macs += math.prod(shape)
+            nbytes += math.prod(shape) * bytes_of(f"model.layers.{index}.{path}")
+    return nbytes, macs
+
+
+def _met(config: LlamaConfig, kind: LayerKind) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of a layer that a token meets, by path."""
+    if kind.attention == "cross":
+        return {}
+    shapes = attention_shapes(config, kind) | mlp_shapes(config, kind)
+    if kind.mlp == "moe" and config.moe is not None:
+        shapes["feed_forward.router"] = (config.moe.num_local_experts, config.hidden_size)
+        for expert in range(config.moe.num_experts_per_tok):
+            shapes |= expert_shapes(config, expert)
+    return shapes
 
 
 def model_figures(checkpoint: Path, name: str, accumulate: str) -> list[Figure]:
@@ -41,10 +59,15 @@ def model_figures(checkpoint: Path, name: str, accumulate: str) -> list[Figure]:
     from ..model import load
 
     reader = LlamaReader(Checkpoint(checkpoint))
-    fp8 = reader.tensors.is_fp8("model.layers.0.mlp.down_proj")
     model = load(checkpoint, backend=name, accumulate=accumulate)
     config = model.config
-    nbytes, macs = per_token(config, 1 if fp8 else 2)
+    tensors = reader.tensors
+
+    def bytes_of(module: str) -> int:
+        """Fused experts have no weight of their own name, and are bfloat16. [CKPT-EXPERTS]"""
+        return 1 if f"{module}.weight" in tensors and tensors.is_fp8(module) else 2
+
+    nbytes, macs = per_token(config, bytes_of)
     tokens = ((np.arange(max(PREFILL[name], PROMPT)) * 7919 + 11) % config.vocab_size).astype(np.int64)
 
     def prefill() -> None:
