@@ -57,7 +57,11 @@ CASES = {
 
 # Seen in large inputs only, which take the witness ten seconds and more: with the slow tests.
 LATE = {
+    "attention-blocks_are_counted_from_the_first_term",
+    "attention-blocks_merge_backward",
+    "attention-exact_scores",
     "attention-no_superblocks",
+    "attention-scale_is_rounded_before_log2_e",
     "attention-scores_are_exact",
     "attention-superblocks_of_15_blocks",
     "attention-superblocks_of_17_blocks",
@@ -65,6 +69,7 @@ LATE = {
     "attention-superblocks_of_one_block_more",
     "attention-superblocks_of_one_key_less",
     "llama-positions_begin_anew",
+    "scaled_mm-block_products_are_rounded",
     "scaled_mm-blocks_have_64_elements_of_n",
     "scaled_mm-last_tile_never_written",
     "scaled_mm-partial_sums_are_added_backward",
