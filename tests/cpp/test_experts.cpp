@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <memory>
 #include <thread>
 
 #if defined(__linux__)
@@ -76,11 +77,12 @@ Bytes pages(Bytes bytes) {
 /// How many of them the system has read from their file.
 std::size_t read_pages(Bytes bytes) {
   const Bytes whole = pages(bytes);
-  std::vector<unsigned char> states(whole.size() / kPage);
-  const int failed = mincore(const_cast<std::byte*>(whole.data()), whole.size(), states.data());
+  const std::size_t count = whole.size() / kPage;
+  const auto states = std::make_unique<unsigned char[]>(count);
+  const int failed = mincore(const_cast<std::byte*>(whole.data()), whole.size(), states.get());
   check(failed == 0, "mincore");
   std::size_t out = 0;
-  for (const unsigned char state : states) out += state & 1;
+  for (std::size_t i = 0; i < count; ++i) out += states[i] & 1;
   return out;
 }
 

@@ -34,7 +34,8 @@ std::string word(const LayerKind& kind) {
 std::string words(const LlamaWeights& weights) {
   std::string out;
   for (const LlamaLayerWeights& layer : weights.layers) {
-    out += (out.empty() ? "" : " ") + word(layer.kind);
+    if (!out.empty()) out += ' ';
+    out += word(layer.kind);
     check(layer.moe.has_value() == layer.kind.moe && layer.cross.has_value() == layer.kind.cross, "weights of a kind");
     check((layer.mlp.gate_proj.out == 0) == layer.kind.moe, "an MLP or experts");
   }
