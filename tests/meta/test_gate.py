@@ -10,12 +10,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import fp8ref
+from fp8ref.golden.llama import LlamaConfig
 from gpu import arrays, gate, gate_record
 from gpu.gate import Part, Settings, run_parts
 from gpu.gate_record import Record, failures, summary
@@ -311,9 +311,9 @@ def test_bench_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class _Loaded:
     """A model that does nothing."""
 
-    config = SimpleNamespace(
+    config = LlamaConfig(
         num_attention_heads=4, num_key_value_heads=2, head_dim=8, hidden_size=32, intermediate_size=64,
-        num_hidden_layers=2, vocab_size=99,
+        num_hidden_layers=2, vocab_size=99, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=1e4,
     )  # fmt: skip
 
     def generate(self, tokens: list[int], count: int) -> list[int]:
